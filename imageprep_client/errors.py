@@ -150,9 +150,12 @@ class Unreachable(StoreError):
 
     :ivar errno: of the system's or the resolver's error, None where there
         was none.
+    :ivar unknown: whether it is a server that another one named, and that
+        never answered.
     """
 
     temporary = True
+    unknown = False
 
     def __init__(
         self, message: str, *, errno: int | None = None, **more: Unpack[_More]

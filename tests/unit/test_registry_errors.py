@@ -257,6 +257,16 @@ SCENARIOS: dict[str, Callable[[pathlib.Path], errors.ImagePrepError]] = {
             body=answer("DENIED", "Your Authorization Token is invalid."),
         ),
     ),
+    "<registry> names this server": lambda _: error_of(
+        push,
+        lasting(
+            "POST",
+            202,
+            headers={
+                "Location": f"http://127.0.0.1:{servers.free_port()}/v2/x"
+            },
+        ),
+    ),
     "certificate cannot be verified": unverified,
     "the server speaks plain HTTP": lambda _: plain_http(),
     "no registry answers there": lambda _: error_of(

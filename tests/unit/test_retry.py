@@ -15,6 +15,13 @@ from imageprep_client.retry import ONE_ATTEMPT, Attempts, Retrier, RetryPolicy
 FAST = RetryPolicy(attempts=12, base=0)
 
 
+def unknown_server() -> errors.Unreachable:
+    """An error of a server that another one named."""
+    error = errors.Unreachable("x", errno=errno.ECONNREFUSED)
+    error.unknown = True
+    return error
+
+
 def isolated() -> errors.ServerFault:
     """The error of a request that alone fails."""
     error = errors.ServerFault("x")
@@ -46,6 +53,7 @@ def test_pauses_grow_to_the_cap() -> None:
         (errors.Unreachable("x", errno=errno.ECONNRESET), 12),
         (errors.Unreachable("x", errno=socket.EAI_AGAIN), 12),
         (errors.Unreachable("x", errno=socket.EAI_NONAME), 5),
+        (unknown_server(), 5),
         (errors.DigestMismatch("x"), 5),
         (errors.DigestMismatch("x", actual="sha256:a"), 7),
         (errors.SizeMismatch("x"), 7),
@@ -84,6 +92,7 @@ def test_progress_counts_anew() -> None:
     "error",
     [
         errors.Unreachable("x", errno=socket.EAI_NONAME),
+        unknown_server(),
         errors.DigestMismatch("x", actual="sha256:a"),
         errors.SizeMismatch("x"),
         isolated(),

@@ -98,7 +98,8 @@ class RegistrySession:
         self.body_limit: int | None = None
         self._answered: dict[tuple[str, str], Response] = {}
         self._heard: Request | None = None
-        self._home = urls.origin(endpoint.base)[1]
+        self._home = urls.origin(endpoint.base)
+        self._known = {self._home}
         self._transport = transports.of(endpoint.tls)
         self._limit = limit
         self._hosts = hosts
@@ -337,7 +338,8 @@ class RegistrySession:
                 return answer
             answer.discard()
         transport = self._transport
-        if urls.origin(url)[1] != self._home:
+        origin = urls.origin(url)
+        if origin[1] != self._home[1]:
             tls = self._hosts.tls_of(urls.authority(url))
             transport = self._transports.of(tls)
         name = f"{method} {what}"
@@ -349,7 +351,15 @@ class RegistrySession:
         except errors.Unreachable as error:
             if error.is_timeout:
                 self._timeout.exceeded(name)
+            if origin not in self._known:
+                error.unknown = True
+                error.hint = error.hint or (
+                    f"{self.name} names this server, which has to be"
+                    " reachable from here; if it is the registry itself or its"
+                    " storage, correct the address that clients are given"
+                )
             raise
+        self._known.add(origin)
         self._timeout.answered(time.monotonic() - begin)
         response.timed_out = functools.partial(self._timeout.exceeded, name)
         return response

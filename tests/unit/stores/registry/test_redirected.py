@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from imageprep_client import errors
 from imageprep_client.stores.memory import MemoryRegistry
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.testing import images
+from imageprep_client.stores.registry.store import RegistryStore
+from imageprep_client.testing import content, images, store_suite
+from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.transfer import engine
+from tests import servers
 from tests.recorder import Recorder
 
 WRITES = ("POST", "PUT", "PATCH")
@@ -82,3 +85,38 @@ def test_access_to_the_other_server(
     assert f"{server.host} redirects to another server" in str(
         caught.value.hint
     )
+
+
+def _push(store: RegistryStore) -> None:
+    store_suite.push(store, content.blob("new"))
+
+
+def _fetch(store: RegistryStore) -> None:
+    store.fetch(IMAGE.blobs[0].descriptor).read()
+
+
+@pytest.mark.parametrize(
+    ("status", "use"), [(202, _push), (307, _fetch)], ids=["upload", "storage"]
+)
+def test_servers_that_never_answer(
+    server: RegistryServer,
+    client: RegistryClient,
+    status: int,
+    use: Callable[[RegistryStore], None],
+) -> None:
+    """An address that clients cannot reach is told soon, with its origin."""
+    images.write([IMAGE], server.content.store)
+    address = f"127.0.0.1:{servers.free_port()}"
+    server.faults.add(
+        Fault(
+            path="/blobs/",
+            status=status,
+            headers={"Location": f"http://{address}/x"},
+            times=None,
+        )
+    )
+    store = client.destination(server.host, "ns/name")
+    with pytest.raises(errors.Unreachable) as caught:
+        use(store)
+    assert str(caught.value).startswith(address)
+    assert f"{server.host} names this server" in str(caught.value.hint)

@@ -139,16 +139,17 @@ class Registries:
     ) -> Removed:
         """Delete one image; see `registries.removal.remove`."""
         opened = self._image(image, registry_url, credential, observer)
-        with (
-            opened as (stores, store, reference),
-            stores.locked(observer.waiting),
-        ):
-            removed = removal.remove(
-                store, reference, observer=observer, concurrency=CONCURRENCY
-            )
-            if isinstance(store, base.Flushes):
-                store.flush()
-            return removed
+        with opened as (stores, store, reference):
+            stores.changing(reference.registry)
+            with stores.locked(observer.waiting):
+                removed = removal.remove(
+                    *(store, reference),
+                    observer=observer,
+                    concurrency=CONCURRENCY,
+                )
+                if isinstance(store, base.Flushes):
+                    store.flush()
+                return removed
 
     def verify(
         self,

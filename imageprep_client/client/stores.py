@@ -79,10 +79,16 @@ class Stores:
         self._archives: dict[str, Archive] = {}
         self._memory: dict[str, MemoryRegistry] = {}
         self._served: set[str] = set()
+        self._changed: dict[str, ImageServeTree] = {}
 
     def source(self, reference: Reference) -> base.ReadableStore:
         if references.is_transport(reference.registry):
             return self.reading(reference.registry, reference.repository)
+        # The tree of the options is that of destinations.
+        path = _served_tree(reference.registry)
+        if path:
+            self._served.add(reference.registry)
+            return self._tree(path).store(reference.repository)
         return self._registries.store(reference.registry, reference.repository)
 
     def admission(
@@ -105,7 +111,7 @@ class Stores:
     def destination(
         self, push_destination: str, repository: str
     ) -> base.Store:
-        home = self._home(push_destination)
+        home = self.changing(push_destination)
         if home is None:
             return self._registries.destination(push_destination, repository)
         if not references.is_transport(push_destination):
@@ -147,6 +153,13 @@ class Stores:
         home = self._home(place)
         _check(home)
         return home or _Remote(self._registries, place)
+
+    def changing(self, place: str) -> _Home | None:
+        """Note that `locked` has to lock the place, if it is a tree."""
+        home = self._home(place)
+        if isinstance(home, ImageServeTree):
+            self._changed[os.path.realpath(home.path)] = home
+        return home
 
     def check_place(self, location: Location) -> None:
         """Check that the directory or archive to read from exists.
@@ -242,9 +255,9 @@ class Stores:
     @contextlib.contextmanager
     def locked(self, waiting: Callable[[str], None]) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
-            for path in sorted(self._trees):
-                self._trees[path].check_writable()
-                stack.enter_context(self._trees[path].lock(waiting))
+            for path in sorted(self._changed):
+                self._changed[path].check_writable()
+                stack.enter_context(self._changed[path].lock(waiting))
             yield
 
     def release(self) -> None:
@@ -274,13 +287,16 @@ class Stores:
         return self._trees.setdefault(real, ImageServeTree(path))
 
     def _tree_behind(self, registry: str) -> str:
-        """The tree that a registry serves; empty when it serves none."""
-        if self._options.image_serve:
-            return self._options.image_serve
-        host, _, port = registry.rpartition(":")
-        if port != str(PORT) or not os.path.isdir(TREE):
-            return ""
-        return TREE if undercloud.is_this_host(host) else ""
+        """The tree of push destinations; empty when a registry has none."""
+        return self._options.image_serve or _served_tree(registry)
+
+
+def _served_tree(registry: str) -> str:
+    """The tree that a registry of this host serves; empty without one."""
+    host, _, port = registry.rpartition(":")
+    if port != str(PORT) or not os.path.isdir(TREE):
+        return ""
+    return TREE if undercloud.is_this_host(host) else ""
 
 
 def _check(home: _Home | None) -> None:

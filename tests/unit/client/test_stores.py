@@ -13,6 +13,7 @@ from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.client.stores import Stores
 from imageprep_client.host import undercloud
 from imageprep_client.observer import Observer
+from imageprep_client.oci.reference import Reference
 from imageprep_client.retry import ONE_ATTEMPT
 from imageprep_client.stores.imageserve import ImageServeStore, ImageServeTree
 from imageprep_client.stores.layout import LayoutRoot
@@ -84,6 +85,31 @@ def test_tree_behind_a_port(plain: Stores, place: str, kind: type) -> None:
     assert isinstance(plain.destination(place, "ns/name"), kind)
     served = kind is ImageServeStore
     assert plain.insecure([place]) == ({place} if served else set())
+
+
+def test_source_behind_a_port(served: Path, tmp_path: Path) -> None:
+    """A source at this host's port 8787 is read in its tree as well, wherever
+    the images go.
+    """
+    image = Reference.parse("here:8787/ns/name:1")
+    options = RegistryOptions(image_serve=str(tmp_path / "other"))
+    with stores(options) as opened:
+        source = opened.source(image)
+        assert isinstance(source, ImageServeStore)
+        assert source.registry == f"image-serve:{served}"
+        assert opened.insecure([image.registry]) == {image.registry}
+
+
+def test_only_what_is_written_is_locked(tmp_path: Path) -> None:
+    """A tree that is only read may belong to another user."""
+    for name in ("read", "written"):
+        (tmp_path / name / "v2").mkdir(parents=True)
+    with stores() as opened:
+        opened.source(Reference.parse(f"image-serve:{tmp_path}/read//a:1"))
+        opened.destination(f"image-serve:{tmp_path}/written", "a")
+        with opened.locked(print):
+            assert (tmp_path / "written/.lock").is_file()
+    assert [path.name for path in (tmp_path / "read").iterdir()] == ["v2"]
 
 
 def test_listed_registries_are_insecure() -> None:

@@ -140,6 +140,20 @@ def test_no_push_destination(site: Deployment) -> None:
     assert not site.registry.requests("GET", "/blobs/")
 
 
+@pytest.mark.parametrize("option", ["--image-serve", "--also-to"])
+def test_option_without_effect(site: Deployment, option: str) -> None:
+    """An option about destinations that has no effect is told."""
+    place = str(site.home / "tree")
+    value = place if option == "--image-serve" else f"image-serve:{place}"
+    site.environment(site.entry(push_destination=None))
+    site.run(
+        *(option, value, *OUTPUT),
+        stderr=rf"WARNING: {option} has no effect: no entry has a"
+        r" push_destination, [^\n]*\n3 images: 3 referenced; [^\n]*",
+    )
+    assert not (site.home / "tree").exists()
+
+
 def test_shared_blobs(site: Deployment) -> None:
     """A blob that images share is asked for once."""
     site.run(*TREE)

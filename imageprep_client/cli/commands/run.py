@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from imageprep_client import errors, wording
 from imageprep_client.cli import base, options, output, predecessor, report
+from imageprep_client.observer import ImageOutcome
 from imageprep_client.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from imageprep_client.client.images import Row
 
 
 class Run(base.Lister):
@@ -58,6 +64,11 @@ class Run(base.Lister):
                 header=header,
                 observer=observer,
             )
+            for option in _ineffective(parsed_args, result.rows):
+                observer.warning(
+                    f"{option} has no effect: no entry has a push_destination,"
+                    " so that all images are used where they are"
+                )
         dry_run = parsed_args.dry_run
         self.report = images.report(result, dry_run=dry_run)
         self.page = images.report_page(result, header=header, dry_run=dry_run)
@@ -79,6 +90,19 @@ class Run(base.Lister):
             parsed_args, bool(result.failures), result.carried
         )
         return output.copies(result.rows)
+
+
+def _ineffective(
+    parsed_args: argparse.Namespace, rows: Sequence[Row]
+) -> list[str]:
+    """The options about destinations of a run whose images have none."""
+    if any(row.outcome != ImageOutcome.REFERENCED for row in rows):
+        return []
+    given = {
+        "--image-serve": parsed_args.image_serve,
+        "--also-to": parsed_args.also_to,
+    }
+    return [option for option, value in given.items() if value and rows]
 
 
 def _next_step(

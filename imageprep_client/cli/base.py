@@ -400,6 +400,8 @@ class ShowOne(Command, command.ShowOne):
     ) -> int:
         given.check_columns(parsed_args, column_names)
         with self.showing():
+            if parsed_args.formatter == "table":
+                data = output.shown(data)
             return super().produce_output(parsed_args, column_names, data)
 
 

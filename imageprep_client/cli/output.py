@@ -64,21 +64,26 @@ def for_people(
 
     :param chosen: whether the user chose columns, which are shown whole.
     """
-    rows = [tuple(row) for row in data]
+    rows = [shown(row) for row in data]
     if chosen or not rows:
         return names, rows
-    shown = [
+    kept = [
         number
         for number, cell in enumerate(rows[0])
         if not isinstance(cell, columns.Hidden)
     ]
-    return [names[number] for number in shown], [
+    return [names[number] for number in kept], [
         tuple(
             cell.brief() if isinstance(cell, columns.Brief) else cell
-            for cell in (row[number] for number in shown)
+            for cell in (row[number] for number in kept)
         )
         for row in rows
     ]
+
+
+def shown(row: Iterable[Any]) -> tuple[Any, ...]:
+    """The same cells for a table, where unknown values are empty."""
+    return tuple("" if cell is None else cell for cell in row)
 
 
 def for_csv(data: Iterable[Sequence[Any]]) -> Iterable[Sequence[Any]]:

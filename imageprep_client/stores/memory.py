@@ -52,7 +52,7 @@ class MemoryStore:
         self.repository = repository
 
     def __str__(self) -> str:
-        return f"{self.registry}/{self.repository}"
+        return references.join(self.registry, self.repository)
 
     @property
     def _data(self) -> _Repository:

@@ -184,7 +184,7 @@ def copy(
         its cause.
     """
     one = Copy(
-        name=name or f"{source.registry}/{source.repository}:{reference}",
+        name=name or f"{source}:{reference}",
         source=source,
         reference=reference,
         destination=destination,

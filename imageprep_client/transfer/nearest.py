@@ -43,11 +43,16 @@ def hinted(
 
 
 def hint(store: base.ReadableStore, tag: str) -> str | None:
-    """The nearest tags to one that does not exist, as a hint."""
+    """The nearest tags to one that does not exist, as a hint.
+
+    Without a similar tag, the first ones, or that none are listed.
+    """
     if not isinstance(store, base.ListsTags):
         return None
     try:
         tags = list(itertools.islice(store.tags(), _COMPARED))
+    except errors.NotFound:
+        tags = []
     except errors.StoreError:
         # The error that matters is the one about the tag.
         return None
@@ -56,6 +61,10 @@ def hint(store: base.ReadableStore, tag: str) -> str | None:
         return None
     images = [name for name in tags if not subject_tag(name)]
     near = difflib.get_close_matches(tag, images, _NAMED, _LIKENESS)
-    if not near:
-        return None
-    return errors.printable(f"the nearest tags there are: {', '.join(near)}")
+    if near:
+        text = f"the nearest tags there are: {', '.join(near)}"
+    elif images:
+        text = f"no similar tag; some that exist: {', '.join(images[:_NAMED])}"
+    else:
+        text = "no tags of this repository are listed: is its name right?"
+    return errors.printable(text)

@@ -233,6 +233,44 @@ def test_sizes_for_people(
     assert int(size) > layer.descriptor.size
 
 
+def test_unknown_is_empty(
+    openstack: base.OpenStack, tree: ImageServeTree
+) -> None:
+    """A value that is unknown is null in JSON and empty in a table."""
+    put(tree.store("ns/a"), IMAGE, "1")
+    words = (*TREE, "ns/a:1", "-c", "Platform")
+    assert show(openstack, *words)["Platform"] is None
+    assert "None" not in openstack(*SHOW, *words, "-f", "table").stdout
+
+
+def test_unknown_tag_of_a_tree(
+    openstack: base.OpenStack, tree: ImageServeTree
+) -> None:
+    """The message has a name that commands take, and the tags there are."""
+    put(tree.store("ns/a"), IMAGE, "1")
+    name = f"image-serve:{tree.path}//ns/a"
+    openstack(
+        *(*SHOW, *TREE, "ns/a:none"),
+        status=2,
+        stderr=f"{name}:none: manifest unknown"
+        r"\nhint: no similar tag; some that exist: 1",
+    )
+    assert show(openstack, f"{name}:1")["Tag"] == "1"
+
+
+def test_unknown_repository(
+    openstack: base.OpenStack, tree: ImageServeTree, registry: RegistryServer
+) -> None:
+    """Where no tags are listed, the name is in doubt."""
+    for place in (f"image-serve:{tree.path}/", registry.host):
+        openstack(
+            *(*SHOW, f"{place}/ns/keyston:17.1"),
+            status=2,
+            stderr=PLAIN + r"[^\n]*: manifest unknown[^\n]*"
+            r"\nhint: no tags of this repository are listed: [^\n]*",
+        )
+
+
 def test_show_controls_no_terminal(
     openstack: base.OpenStack, tree: ImageServeTree
 ) -> None:
@@ -252,7 +290,8 @@ def test_show_unknown(
         *SHOW,
         f"{registry.host}/{NAME}:none",
         status=2,
-        stderr=PLAIN + f"{registry.host}/{NAME}:none: [^\n]*unknown[^\n]*",
+        stderr=PLAIN + f"{registry.host}/{NAME}:none: [^\n]*unknown[^\n]*"
+        r"\nhint: no similar tag; some that exist: 17[.]1, latest",
     )
 
 

@@ -131,7 +131,8 @@ def test_missing_image(
         f"{source.host}/{NAME}:none",
         *TREE,
         status=2,
-        stderr=PLAIN + f"{source.host}/{NAME}:none: [^\n]*unknown[^\n]*",
+        stderr=PLAIN + f"{source.host}/{NAME}:none: [^\n]*unknown[^\n]*"
+        r"\nhint: no similar tag; some that exist: [^\n]*",
     )
 
 

@@ -504,7 +504,8 @@ def test_file_of_another_release(site: Deployment) -> None:
         site.run(
             *(*TREE, *named),
             status=2,
-            stderr=f"{warning}3 of 3 images failed\n  3 images: [^\n]*",
+            stderr=f"{warning}3 of 3 images failed\n  3 images: [^\n]*"
+            r"\nhint: no tags of this repository are listed: [^\n]*",
         )
 
 
@@ -515,7 +516,8 @@ def test_all_images_missing(site: Deployment) -> None:
         *TREE,
         status=2,
         stderr="3 of 3 images failed\n"
-        "  3 images: [^\n]*404[^\n]*; also [^\n]*",
+        "  3 images: [^\n]*404[^\n]*; also [^\n]*"
+        "\nhint: no similar tag; some that exist: 17[.]1, [^\n]*",
     )
 
     for name in deployment.NAMES:

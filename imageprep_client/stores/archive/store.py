@@ -48,7 +48,7 @@ class ArchiveStore:
         self._parsed: dict[str, Manifest] = {}
 
     def __str__(self) -> str:
-        return f"{self.registry}/{self.repository}"
+        return references.join(self.registry, self.repository)
 
     def resolve(self, reference: str) -> Descriptor:
         if digests.is_valid(reference):

@@ -47,7 +47,7 @@ class ImageServeStore:
         self._referrers = Referrers(self._tree, self.paths)
 
     def __str__(self) -> str:
-        return f"{self.registry}/{self.repository}"
+        return references.join(self.registry, self.repository)
 
     def resolve(self, reference: str) -> Descriptor:
         digest = reference

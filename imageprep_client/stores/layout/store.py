@@ -62,7 +62,7 @@ class LayoutStore:
         self._prepared = False
 
     def __str__(self) -> str:
-        return f"{self.registry}/{self.repository}"
+        return references.join(self.registry, self.repository)
 
     def resolve(self, reference: str) -> Descriptor:
         by_digest = digests.is_valid(reference)

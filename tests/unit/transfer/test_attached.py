@@ -259,8 +259,8 @@ def test_registry_whose_lists_fail():
     observer = Recorder()
     assert copy_from(Failing(home, "a"), observer) == ["copied"] * 2
     assert [n.partition(" stays")[0] for n in observer.notes] == [
-        "memory:failing/a: list of tags",
-        "memory:failing/a: list of referrers",
+        "memory:failing//a: list of tags",
+        "memory:failing//a: list of referrers",
     ]
 
 

@@ -42,12 +42,22 @@ def test_nearest_tags(store: MemoryStore) -> None:
     assert "17.1.4" in told
 
 
-@pytest.mark.parametrize(
-    "identifier", ["qqq", SIGNATURE[1:], f"sha256:{'0' * 64}"]
-)
-def test_no_tag_is_near(store: MemoryStore, identifier: str) -> None:
-    """A digest, or a tag that is like no other, has no hint."""
-    assert hint(store, identifier) is None
+@pytest.mark.parametrize("tag", ["qqq", SIGNATURE[1:]])
+def test_no_tag_is_near(store: MemoryStore, tag: str) -> None:
+    """Without a similar tag some others are named."""
+    told = "no similar tag; some that exist: 17.1.3, 17.1.4, latest"
+    assert hint(store, tag) == told
+
+
+def test_no_tags() -> None:
+    """A repository without tags probably has another name."""
+    told = "no tags of this repository are listed: is its name right?"
+    assert hint(MemoryRegistry().store("ns/other"), "1") == told
+
+
+def test_digest(store: MemoryStore) -> None:
+    """A digest has no hint."""
+    assert hint(store, f"sha256:{'0' * 64}") is None
 
 
 def test_tag_that_names_nothing(store: MemoryStore) -> None:

@@ -697,4 +697,4 @@ def test_check_writable_without_permission(
 def test_names(root: LayoutRoot, store: LayoutStore) -> None:
     """Errors name places as users write them."""
     assert str(root) == f"oci:{root.path}"
-    assert str(store) == f"oci:{root.path}/ns/nova-api"
+    assert str(store) == f"oci:{root.path}//ns/nova-api"

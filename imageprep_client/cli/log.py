@@ -13,6 +13,7 @@ from imageprep_client import errors
 from imageprep_client.errors import printable
 from imageprep_client.observer import (
     BlobOutcome,
+    Forwarding,
     ImageOutcome,
     Observer,
     Phase,
@@ -29,41 +30,32 @@ _SHOWN = {SHOWN: True}
 _CHANGES = (ImageOutcome.COPIED, ImageOutcome.CHANGED, ImageOutcome.HOTFIXED)
 
 
-class Log(Observer):
+class Log(Forwarding):
     """Logs the events of a run, and passes them to another observer.
 
     The levels are INFO and DEBUG, since the other observer shows what the user
     has to see.
     """
 
-    def __init__(self, inner: Observer) -> None:
-        self._inner = inner
-
     def phase(self, phase: Phase, total: int) -> None:
         _log.info("phase %s: %d %s", phase.title, total, phase.unit)
-        self._inner.phase(phase, total)
-
-    def advanced(self, phase: Phase) -> None:
-        self._inner.advanced(phase)
+        super().phase(phase, total)
 
     def image_started(self, image: str) -> None:
         _log.debug("%s: started", image)
-        self._inner.image_started(image)
+        super().image_started(image)
 
     def image_finished(self, image: str, outcome: ImageOutcome) -> None:
         _log.info("%s: %s", image, outcome)
-        self._inner.image_finished(image, outcome)
+        super().image_finished(image, outcome)
 
     def bytes_expected(self, count: int) -> None:
         _log.info("bytes to move: %d", count)
-        self._inner.bytes_expected(count)
-
-    def bytes_copied(self, count: int) -> None:
-        self._inner.bytes_copied(count)
+        super().bytes_expected(count)
 
     def blob_finished(self, blob: Descriptor, outcome: BlobOutcome) -> None:
         _log.debug("%s, %d bytes: %s", blob.digest, blob.size, outcome)
-        self._inner.blob_finished(blob, outcome)
+        super().blob_finished(blob, outcome)
 
     def retrying(
         self, what: str, attempt: int, seconds: float, limit: int
@@ -76,19 +68,19 @@ class Log(Observer):
             seconds,
             extra=_SHOWN,
         )
-        self._inner.retrying(what, attempt, seconds, limit)
+        super().retrying(what, attempt, seconds, limit)
 
     def waiting(self, what: str) -> None:
         _log.info("waiting: %s", what, extra=_SHOWN)
-        self._inner.waiting(what)
+        super().waiting(what)
 
     def note(self, text: str) -> None:
         _log.info("%s", text, extra=_SHOWN)
-        self._inner.note(text)
+        super().note(text)
 
     def warning(self, text: str) -> None:
         _log.info("warning: %s", text, extra=_SHOWN)
-        self._inner.warning(text)
+        super().warning(text)
 
 
 class Work(Log):

@@ -119,6 +119,13 @@ class ReadsAhead(Protocol):
         ...
 
 
+def resolve_ahead(store: ReadableStore, reference: str) -> Descriptor:
+    """Resolve a reference; where possible, the manifest is fetched, too."""
+    if isinstance(store, ReadsAhead):
+        return store.resolve_ahead(reference)
+    return store.resolve(reference)
+
+
 @runtime_checkable
 class Mounts(Protocol):
     """Can take a blob over from its own registry without moving bytes."""

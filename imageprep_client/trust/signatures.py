@@ -138,7 +138,7 @@ def _attached(
 ) -> Sequence[Signature]:
     """The signatures under cosign's tag or, without it, by referrers."""
     try:
-        tagged = _resolve(source, f"{tag_of(subject.digest)}.sig")
+        tagged = base.resolve_ahead(source, f"{tag_of(subject.digest)}.sig")
         artifacts: Sequence[Descriptor] = [tagged]
     except errors.NotFound:
         artifacts = _referrers(source, subject)
@@ -157,13 +157,6 @@ def _attached(
             )
         found += _layers(source, manifest)
     return found
-
-
-def _resolve(source: base.ReadableStore, tag: str) -> Descriptor:
-    """Resolve a tag; where possible, the request also fetches the manifest."""
-    if isinstance(source, base.ReadsAhead):
-        return source.resolve_ahead(tag)
-    return source.resolve(tag)
 
 
 def _referrers(

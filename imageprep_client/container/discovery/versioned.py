@@ -157,7 +157,7 @@ def discover(
     :raises DiscoveryError: when no tag comes out, or it does not exist.
     """
     try:
-        descriptor = _resolve(store, tag)
+        descriptor = base.resolve_ahead(store, tag)
     except errors.NotFound as error:
         newest = None
         if stored:
@@ -167,7 +167,7 @@ def discover(
         if newest is None:
             error.hint = error.hint or nearest.hint(store, tag)
             raise
-        tag, descriptor = newest, _resolve(store, newest)
+        tag, descriptor = newest, base.resolve_ahead(store, newest)
         fallback = False
     image = _image(store, descriptor, known, platforms)
     nearby = destination.nearby if destination else None
@@ -191,13 +191,6 @@ def discover(
             f" the repository: {error}",
             hint=nearest.hint(store, discovered),
         ) from error
-
-
-def _resolve(store: base.ReadableStore, tag: str) -> Descriptor:
-    """The manifest that a tag names; one request brings its bytes, too."""
-    if isinstance(store, base.ReadsAhead):
-        return store.resolve_ahead(tag)
-    return store.resolve(tag)
 
 
 def versioned_tag(
@@ -238,7 +231,9 @@ def _version(
         with contextlib.suppress(
             errors.NotFound, errors.InvalidContent, errors.DiscoveryError
         ):
-            image = _image(store, _resolve(store, tag), known, platforms)
+            image = _image(
+                store, base.resolve_ahead(store, tag), known, platforms
+            )
             config = graph.fetch_config(store, image, known)
             if _tag_of(name, config.labels, label) == tag:
                 newest = max(newest, (config.created or "", tag))

@@ -206,14 +206,6 @@ class TestLinks:
         old = OnDisk(tree.store("old/app")).blobs / f"{layer.digest}.gz"
         assert old.samefile(OnDisk(store).blob(layer.digest))
 
-    def test_found_after_a_scan(self, tree: ImageServeTree) -> None:
-        """Blobs that were stored after the tree was read are known."""
-        assert not tree.store("ns/app").mount(BLOB.descriptor, None)
-        push(tree.store("ns/origin"), BLOB)
-        assert tree.store("ns/app").mount(BLOB.descriptor, None)
-        tree.store("ns/origin").delete(BLOB.descriptor)
-        assert tree.store("ns/other").mount(BLOB.descriptor, None)
-
     def test_gone_since_the_scan(self, tree: ImageServeTree) -> None:
         """A blob that was deleted is no longer linked."""
         tree.repositories()

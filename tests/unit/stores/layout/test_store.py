@@ -550,16 +550,6 @@ def test_located_blob_that_is_gone(
     assert store.locate(blob.descriptor) is None
 
 
-def test_locate_knows_what_came_later(
-    root: LayoutRoot, store: LayoutStore
-) -> None:
-    """A blob pushed after the first look is found as well."""
-    assert store.locate(content.blob("x").descriptor) is None
-    push(root.store("ns/other"), content.blob("x"))
-
-    assert store.locate(content.blob("x").descriptor) == "ns/other"
-
-
 def test_locate_passes_over_links(
     root: LayoutRoot, store: LayoutStore
 ) -> None:

@@ -118,7 +118,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body[:truncate])
         self.close_connection |= truncate is not None
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass_on  # noqa: N815
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass_on
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing is logged."""

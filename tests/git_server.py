@@ -7,10 +7,11 @@ import contextlib
 import http.server
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib import parse
+
+from tests import web
 
 
 class GitServer(http.server.ThreadingHTTPServer):
@@ -48,17 +49,11 @@ def git_server(
     directory: Path, user: str, password: str
 ) -> Iterator[GitServer]:
     """One that runs as long as the context."""
-    with GitServer(directory, user, password) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with web.started(GitServer(directory, user, password)) as server:
+        yield server
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class _Handler(web.QuietHandler):
     server: GitServer
 
     def do_GET(self) -> None:
@@ -116,9 +111,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Say nothing."""
 
 
 def _command_lines() -> set[str]:

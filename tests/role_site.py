@@ -13,14 +13,13 @@ import http.server
 import json
 import subprocess
 import tarfile
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from imageprep_client.programs.buildah import LocalImage
 from tests import local_storage as local_storages
-from tests import role_run, rpm_packages, sampling
+from tests import role_run, rpm_packages, sampling, web
 from tests.local_storage import LocalStorage
 from tests.rpm_images import RpmImages
 from tests.rpm_packages import FOREIGN, NEW, Gerrit, Package
@@ -269,16 +268,9 @@ def _make_directories(site: Site) -> None:
 def served(directory: Path) -> Iterator[str]:
     """A directory at a URL."""
     handler = functools.partial(_Handler, directory=str(directory))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with web.running(handler) as url:
+        yield url
 
 
-class _Handler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Say nothing."""
+class _Handler(web.QuietHandler, http.server.SimpleHTTPRequestHandler):
+    """Serves files."""

@@ -7,8 +7,11 @@ import dataclasses
 import http.server
 import threading
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
+
+_Server = TypeVar("_Server", bound=http.server.HTTPServer)
 
 
 class QuietServer(http.server.ThreadingHTTPServer):
@@ -29,17 +32,25 @@ class QuietHandler(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def running(handler: type[QuietHandler]) -> Iterator[str]:
-    """A server with this handler, on loopback; gives its URL."""
-    server = QuietServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+def started(server: _Server) -> Iterator[_Server]:
+    """A server that serves as long as the block."""
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield server
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextlib.contextmanager
+def running(
+    handler: Callable[..., http.server.BaseHTTPRequestHandler],
+) -> Iterator[str]:
+    """A server with this handler, on loopback; gives its URL."""
+    with started(QuietServer(("127.0.0.1", 0), handler)) as server:
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 @dataclasses.dataclass

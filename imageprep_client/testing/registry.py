@@ -145,10 +145,10 @@ class _Handler(Answering):
     def registry(self) -> RegistryServer:
         return self.server.registry
 
-    def do_GET(self) -> None:  # noqa: N802 - the name is http.server's
+    def do_GET(self) -> None:
         self._handle()
 
-    do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = do_GET  # noqa: N815
+    do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = do_GET
 
     def _handle(self) -> None:
         self.registry.log.append(

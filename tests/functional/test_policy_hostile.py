@@ -190,7 +190,7 @@ def lookaside(
     class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             asked.append(self.path)
             status, headers, body = answer(self.path)
             self.send_response(status)

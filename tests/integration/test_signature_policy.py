@@ -663,7 +663,7 @@ def web(
     asked: list[str] = []
 
     class Handler(QuietHandler):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             asked.append(self.path)
             moved = self.path.removeprefix("/moved")
             file = directory / moved.lstrip("/")

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import json
-import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import openstack
 import pytest
@@ -16,6 +13,7 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.cloud import object_store
 from imageprep_client.cloud.object_store import ObjectContainer, ObjectStore
+from tests import web
 
 Page = Callable[[str], bytes]
 
@@ -24,7 +22,7 @@ Page = Callable[[str], bytes]
 def serving(page: Page) -> Iterator[ObjectStore]:
     """An object store whose lists are what `page` gives for a marker."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(web.QuietHandler):
         def do_GET(self) -> None:
             query = urllib.parse.urlsplit(self.path).query
             values = urllib.parse.parse_qs(query)
@@ -34,21 +32,15 @@ def serving(page: Page) -> Iterator[ObjectStore]:
             self.end_headers()
             self.wfile.write(content)
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_port}/v1/account"
-        try:
-            with openstack.connect(
-                auth_type="none", endpoint=url, load_yaml_config=False
-            ) as connection:
-                yield ObjectStore.of(connection)
-        finally:
-            server.shutdown()
-            thread.join()
+    with (
+        web.running(Handler) as url,
+        openstack.connect(
+            auth_type="none",
+            endpoint=f"{url}/v1/account",
+            load_yaml_config=False,
+        ) as connection,
+    ):
+        yield ObjectStore.of(connection)
 
 
 def names(*values: str) -> bytes:

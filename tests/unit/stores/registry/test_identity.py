@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import threading
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -22,6 +21,7 @@ from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.gate import Basic, Bearer
 from imageprep_client.testing.registry import RegistryServer
+from tests import web
 
 MakeClient = Callable[..., RegistryClient]
 IDENTITY = "Zz9Identity"
@@ -40,11 +40,8 @@ class TokenServer(http.server.ThreadingHTTPServer):
         self.forms: list[Mapping[str, str]] = []
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class _Handler(web.QuietHandler):
     server: TokenServer
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nowhere."""
 
     def do_POST(self) -> None:
         length = int(self.headers["Content-Length"])
@@ -62,12 +59,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def tokens() -> Iterator[TokenServer]:
-    with TokenServer() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with web.started(TokenServer()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def known(host: str, **entry: str) -> Credentials:

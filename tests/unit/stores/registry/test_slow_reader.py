@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import socket
-import threading
 import time
 from collections.abc import Iterator
 
@@ -14,9 +12,10 @@ from imageprep_client.retry import ONE_ATTEMPT
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content
 from imageprep_client.testing.streams import push
+from tests import web
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class _Handler(web.QuietHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
@@ -37,24 +36,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Location", location)
         self.end_headers()
 
-    def log_message(self, *args: object) -> None:
-        """Nobody reads it."""
-
 
 @contextlib.contextmanager
 def slow() -> Iterator[str]:
     """Its ``host:port``."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server = web.QuietServer(("127.0.0.1", 0), _Handler)
     # What is sent while it does not read is to wait, not to be buffered.
     server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with web.started(server):
         yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def test_an_upload_outlasts_the_time_for_connecting() -> None:

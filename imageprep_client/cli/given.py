@@ -133,7 +133,10 @@ class _Store(argparse.Action):
 
 
 class _Append(_Store):
-    """Appends it to those before."""
+    """Appends it to those before; without the option there are none."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "default": []})
 
     def stored(self, namespace: argparse.Namespace, value: Any) -> Any:
-        return [*(getattr(namespace, self.dest) or ()), value]
+        return [*getattr(namespace, self.dest), value]

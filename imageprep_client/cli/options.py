@@ -26,7 +26,6 @@ def add_registry_options(parser: argparse.ArgumentParser) -> None:
         metavar="<host:port>",
         action="append",
         dest="insecure_registries",
-        default=[],
         help="Registry to use even though it speaks plain HTTP or its"
         " certificate cannot be verified (repeatable)",
     )
@@ -48,7 +47,6 @@ def add_registry_options(parser: argparse.ArgumentParser) -> None:
         metavar="<registry>=<url>",
         action="append",
         dest="token_servers",
-        default=[],
         help="Token server at another site that may receive the credentials"
         " of this registry (repeatable)",
     )
@@ -78,7 +76,6 @@ def add_environment_option(parser: argparse.ArgumentParser, text: str) -> None:
         metavar="<file>",
         action="append",
         dest="environment_files",
-        default=[],
         help=text,
     )
 
@@ -150,7 +147,6 @@ def add_deployment_options(parser: argparse.ArgumentParser) -> None:
         metavar="<directory>",
         action="append",
         dest="environment_directories",
-        default=[],
         help="Directory whose .yaml files are read in sorted order before the"
         " files of -e (repeatable); ~/.tripleo/environments is always read if"
         " it exists",
@@ -161,7 +157,6 @@ def add_deployment_options(parser: argparse.ArgumentParser) -> None:
         metavar="<file>",
         action="append",
         dest="roles_files",
-        default=[],
         help="File with a list of roles (repeatable); only the images of"
         " their enabled services are prepared (default: all images)",
     )

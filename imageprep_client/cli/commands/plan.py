@@ -45,7 +45,6 @@ class PlanList(base.Lister):
             metavar="<directory>",
             action="append",
             dest="plan_dirs",
-            default=[],
             help="Directory of a plan, or directory whose subdirectories are"
             " plans (repeatable), instead of the plans in the cloud",
         )

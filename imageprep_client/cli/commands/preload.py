@@ -272,7 +272,6 @@ def _add_demand(parser: argparse.ArgumentParser) -> None:
         metavar="<group>=<role>",
         action="append",
         dest="groups",
-        default=[],
         help="Role of the hosts of a group; they get the images of its"
         " services (repeatable)",
     )
@@ -280,7 +279,6 @@ def _add_demand(parser: argparse.ArgumentParser) -> None:
         "--images",
         metavar="<group>=<file>",
         action="append",
-        default=[],
         help="Images of a group, one per line (repeatable). A host in several"
         " groups gets the images of all of them; a host in no listed group"
         " gets every image",
@@ -290,7 +288,6 @@ def _add_demand(parser: argparse.ArgumentParser) -> None:
         metavar="<group>=<registry>",
         action="append",
         dest="sites",
-        default=[],
         help="Registry that is filled first and from which the hosts of a"
         " group pull (repeatable). Other hosts pull from the registries in"
         " the names of the images",

@@ -188,7 +188,6 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         "--also-to",
         metavar="<registry>",
         action="append",
-        default=[],
         help="Additional registry or directory to copy all images to in the"
         " same pass (repeatable): each source is read once, and a slow or"
         " failing destination does not delay the others. The parameters name"
@@ -217,7 +216,6 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         metavar="<os/architecture>",
         action="append",
         dest="platforms",
-        default=[],
         help="Copy only this platform of multi-platform images, and the index"
         " unchanged (repeatable). By default, multi_arch of the entries"
         " selects all platforms or that of this host",
@@ -271,7 +269,6 @@ def _add_carrying(parser: argparse.ArgumentParser) -> None:
         "--since",
         metavar="<file>",
         action="append",
-        default=[],
         help="With --carry: leave out the layers that the site has already,"
         " according to an archive carried there before or to the --report of"
         " a run there (repeatable)",

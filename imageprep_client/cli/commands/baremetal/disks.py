@@ -117,7 +117,6 @@ class BaremetalExtract(base.ShowOne):
             "--only",
             action="append",
             choices=sorted(baremetal.PARTS),
-            default=[],
             help="Part to write (repeatable; default: all parts)",
         )
         parser.add_argument(

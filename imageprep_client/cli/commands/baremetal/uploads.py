@@ -68,7 +68,6 @@ class BaremetalRegister(base.Lister):
             metavar="<key=value>",
             action="append",
             type=_property,
-            default=[],
             help="Property to set on all images (repeatable)",
         )
         parser.add_argument(
@@ -267,7 +266,6 @@ class BaremetalPush(base.Lister):
                 metavar="<file>[,architecture=<architecture>]",
                 action="append",
                 dest=f"{kind}s",
-                default=[],
                 help=text,
             )
         options.add_registry_options(parser)

@@ -55,7 +55,6 @@ def add_source_options(
         metavar="<fingerprint>",
         action="append",
         dest="signers",
-        default=[],
         help="Fingerprint of a key that may sign the list (repeatable)",
     )
     parser.add_argument(
@@ -82,7 +81,6 @@ def add_source_options(
         metavar="<path>",
         action="append",
         dest="privileged",
-        default=[],
         help="Program in the root, such as opt/x/helper, that may have set-id"
         " bits or capabilities, in addition to those that distributions ship"
         " (repeatable)",

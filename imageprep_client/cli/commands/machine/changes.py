@@ -104,7 +104,6 @@ class MachineReplace(base.Lister):
             "--carry",
             metavar="<path>",
             action="append",
-            default=[],
             help="Additional path in the machine to carry over (repeatable)",
         )
         parser.add_argument(

@@ -375,21 +375,6 @@ def test_delete_from_a_registry(
     assert list(registry.content.store(NAME).tags()) == []
 
 
-def test_delete_where_nothing_can(openstack: base.OpenStack) -> None:
-    """A registry that does not delete is told how to."""
-    behaviour = Behaviour(deletes=False, untags=False)
-    with RegistryServer(behaviour=behaviour) as server:
-        fill(server.content.store(NAME))
-        openstack(
-            *DELETE,
-            f"{server.host}/{NAME}@{IMAGE.descriptor.digest}",
-            "-y",
-            status=2,
-            stderr=PLAIN + r"[^\n]*405[^\n]*\n"
-            r"hint: [^\n]*REGISTRY_STORAGE_DELETE_ENABLED[^\n]*",
-        )
-
-
 @pytest.mark.parametrize("untags", [True, False])
 def test_delete_beside_what_is_not_understood(
     openstack: base.OpenStack, *, untags: bool

@@ -62,18 +62,6 @@ def test_large_content_with_a_password(
         assert store_suite.read(store, blob.descriptor) == blob.data
 
 
-def test_unknown_authority(
-    guarded: servers.DockerRegistry, tmp_path: Path
-) -> None:
-    """A certificate of another authority is refused."""
-    hosts = Hosts(cacert=str(servers.make_certificate(tmp_path)))
-    with (
-        RegistryClient(hosts, policy=_POLICY) as client,
-        pytest.raises(errors.Unreachable, match="cannot be verified"),
-    ):
-        client.store(guarded.host, "ns/name").resolve("latest")
-
-
 def test_many_blobs_at_once(tmp_path: Path) -> None:
     """Eight threads push and read what one registry holds."""
     blobs = [content.blob(number, 300_000 + number) for number in range(40)]

@@ -64,4 +64,6 @@ def _error(change: ImageChange, failure: HostFailure) -> errors.ModifyError:
         if failure.task is None
         else f"{role}: task {failure.task!r} failed: {message}"
     )
-    return errors.ModifyError(told, log=failure.log)
+    # A task that fails on purpose says no more than its message.
+    log = () if failure.log == (failure.message,) else failure.log
+    return errors.ModifyError(told, log=log)

@@ -109,6 +109,12 @@ def test_failure(taken: Events) -> None:
     assert error.log == ("x", "y", "z", "no way")
 
 
+def test_nothing_but_the_message(taken: Events) -> None:
+    """What is in the message is not shown again as a log."""
+    taken.take(failed(msg="no way"))
+    assert first(taken).log == ()
+
+
 @pytest.mark.parametrize(
     ("result", "message"),
     [

@@ -33,6 +33,7 @@ class AppliedRule:
     :ivar requirements: in words; all have to be met.
     :ivar lookaside: where signatures beside the registry are.
     :ivar attachments: whether those in the registry are looked at.
+    :ivar missing: files of keys that do not exist.
     """
 
     image: str
@@ -41,6 +42,7 @@ class AppliedRule:
     requirements: Sequence[str]
     lookaside: str
     attachments: bool
+    missing: Sequence[str]
 
 
 def show_rule(image: str, path: str | None = None) -> AppliedRule:
@@ -61,6 +63,12 @@ def show_rule(image: str, path: str | None = None) -> AppliedRule:
         [str(one) for one in rule.requirements],
         lookasides.location(subject) if subject.reference else "",
         lookasides.uses_attachments(subject),
+        [
+            key
+            for one in rule.requirements
+            if isinstance(one, policy.SignedBy | policy.SigstoreSigned)
+            for key in one.keys.missing
+        ],
     )
 
 

@@ -31,9 +31,8 @@ def of_keystone(error: auth_errors.ClientException) -> errors.CloudError:
     ):
         problem, hint = "keystone does not serve", "look at --os-auth-url"
     elif isinstance(error, auth_errors.HttpError):
-        return errors.CloudError(
-            f"cloud: keystone refuses: {reason(error)}", status=status
-        )
+        problem = "keystone refuses"
+        hint = "look at the user, the password, the project and their domains"
     else:
         return of_configuration(error)
     return errors.CloudError(

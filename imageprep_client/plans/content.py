@@ -34,7 +34,7 @@ class PlanEnvironment:
             raise errors.PlanError(
                 f"plan {name}: is no deployment plan: there is no"
                 f" {base.PLAN_ENVIRONMENT}",
-                hint="name what holds the whole plan",
+                hint="name the container or the directory of the whole plan",
             )
         self._name = name
         self._together = document.DocumentBudget()

@@ -153,7 +153,7 @@ class Plan:
         kept = ", ".join(str(old.number) for old in reversed(revisions))
         raise errors.PlanError(
             f"plan {self.name}: there is no number {number} in the history",
-            hint=f"there are {kept}" if kept else None,
+            hint=f"the numbers there are: {kept}" if kept else None,
         )
 
     def _environment(self) -> content.PlanEnvironment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 
 from imageprep_client import errors
@@ -35,6 +36,11 @@ class Keys:
 
     paths: Sequence[str] = ()
     data: Sequence[bytes] = ()
+
+    @property
+    def missing(self) -> Sequence[str]:
+        """The files that do not exist."""
+        return [path for path in self.paths if not os.path.exists(path)]
 
     def __str__(self) -> str:
         return ", ".join(self.paths) or "the key in the policy"
@@ -164,7 +170,11 @@ def parse(content: bytes, path: str) -> Policy:
                         raise Malformed(place, f"a second {name[:100]}")
                     known[name] = _requirements(inner, scope)
     except Malformed as error:
-        raise errors.InvalidFile(path, error.reason, key=error.key) from None
+        raise errors.InvalidFile(
+            *(path, error.reason),
+            key=error.key,
+            hint="containers-policy.json(5) describes the format",
+        ) from None
     except errors.InvalidContent as error:
         raise errors.InvalidFile(path, str(error)) from None
     return Policy(path, default, transports)

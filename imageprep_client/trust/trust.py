@@ -229,6 +229,8 @@ class Admission:
                 " has use-sigstore-attachments: true"
             )
         if isinstance(requirement, SignedBy | SigstoreSigned):
+            if requirement.keys.missing:
+                return "the public key of the signer must be on this host"
             return f"the image must be signed by {requirement.keys}"
         return (
             "see which requirement applies with: openstack image-prepare"

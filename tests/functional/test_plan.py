@@ -265,7 +265,7 @@ MISTAKES = {
     "no number": (
         (*RESTORE, *HERE, "--to", "9"),
         "plan plans/overcloud: there is no number 9 in the history\n"
-        "hint: there are 1, 2, 3",
+        "hint: the numbers there are: 1, 2, 3",
     ),
 }
 

@@ -267,7 +267,8 @@ def _impossible_name(plan: CloudPlan, openstack: base.OpenStack) -> None:
 
 
 WRONG: dict[Callable[[CloudPlan, base.OpenStack], None], str] = {
-    _wrong_password: r"cloud: keystone refuses: [^\n]*HTTP 401[^\n]*",
+    _wrong_password: r"cloud: keystone refuses: [^\n]*HTTP 401[^\n]*"
+    r"\nhint: look at the user, the password, [^\n]*",
     _no_password: r"cloud: no authentication: No password[^\n]*",
     _no_configuration: r"cloud: no authentication: [^\n]*auth-url[^\n]*",
     _no_keystone: r"Failed to discover[^\n]*\n"

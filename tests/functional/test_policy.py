@@ -65,7 +65,8 @@ def test_longest_scope(
             },
         },
     )
-    shown = openstack.json(*SHOW, image, "--signature-policy", path)
+    words = (*SHOW, image, "--signature-policy", path)
+    shown = openstack.json(*words, stderr="(WARNING: /k.gpg: no such file)?")
     assert (shown["Policy"], shown["Scope"]) == (path, scope)
     assert shown["Requirements"] == list(requirements)
 
@@ -78,6 +79,13 @@ def test_broken_policy(openstack: base.OpenStack) -> None:
         status=2,
         stderr=".*policy.json: more: unknown key.*",
     )
+
+
+def test_missing_key(openstack: base.OpenStack) -> None:
+    """A key that is not on this host is told before it refuses an image."""
+    path = write(openstack, {"default": [KEY]})
+    words = (*SHOW, "a/b", "--signature-policy", path)
+    openstack(*words, stderr="WARNING: /k.gpg: no such file")
 
 
 def test_refused_image_has_no_tag(openstack: base.OpenStack) -> None:

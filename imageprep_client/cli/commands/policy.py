@@ -31,6 +31,8 @@ class PolicyShow(base.ShowOne):
         rule = policies.show_rule(
             parsed_args.image, parsed_args.signature_policy
         )
+        for path in rule.missing:
+            self.log.warning("WARNING: %s: no such file", path)
         columns = {
             "Image": rule.image,
             "Policy": rule.policy or "none",

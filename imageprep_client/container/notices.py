@@ -26,6 +26,9 @@ _READ = frozenset(
         INSECURE_REGISTRIES,
     }
 )
+# Registries in the names of images, as podman and buildah take them.
+_LABEL = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+_HOST_OF_PODMAN = re.compile(rf"{_LABEL}(\.{_LABEL})*", re.IGNORECASE)
 _LOOPBACK = re.compile(r"127\.|\[(::1|0(:0){6}:1)\]")
 
 
@@ -127,27 +130,37 @@ def _about_release(
 
 
 def unreachable(work: Worklist) -> Iterator[str]:
-    """Warnings about destinations that nodes cannot reach."""
-    counts: dict[str, int] = {}
+    """Warnings about registries that nodes cannot pull from."""
+    counts: dict[tuple[str, str], int] = {}
     for item in work.images:
-        place = item.push_destination
-        if place and item.parameters and _is_local(place):
-            counts[place] = counts.get(place, 0) + len(item.parameters)
-    for place, count in counts.items():
+        place = item.push_destination or references.split(item.target)[0]
+        remedy = _remedy(place, item.push_destination is not None)
+        if remedy and item.parameters:
+            key = place, remedy
+            counts[key] = counts.get(key, 0) + len(item.parameters)
+    for (place, remedy), count in counts.items():
         parameters = f"{count} parameters" if count > 1 else "1 parameter"
         yield (
             f"{place}: no node can pull from it, and {parameters} will name"
-            " it: name a registry by an address that nodes reach, in"
-            " push_destination or LocalContainerRegistry"
+            f" it: {remedy}"
         )
 
 
-def _is_local(place: str) -> bool:
-    """Whether only this host can pull from there."""
-    if references.is_transport(place):
-        return True
+def _remedy(place: str, copied: bool) -> str | None:
+    """The remedy where nodes cannot pull from there, or None."""
     host = re.sub(r":[0-9]+$", "", place)
-    return host == "localhost" or bool(_LOOPBACK.match(host))
+    local = host == "localhost" or bool(_LOOPBACK.match(host))
+    if copied and (local or references.is_transport(place)):
+        return (
+            "name a registry by an address that nodes reach, in"
+            " push_destination or LocalContainerRegistry"
+        )
+    if references.is_registry(place) and not _HOST_OF_PODMAN.fullmatch(host):
+        return (
+            "podman takes neither IPv6 addresses nor underscores there; use a"
+            " host name of letters, digits, hyphens and single dots"
+        )
+    return None
 
 
 def _about(entry: PrepareEntry, key: str, text: str) -> str:

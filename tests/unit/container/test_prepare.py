@@ -342,6 +342,23 @@ def test_destination_of_this_host(run, place):
 
 
 @pytest.mark.parametrize(
+    "place", ["[fd00::1]:8787", "under_cloud:8787", "a..b:1", "[fd00::1]"]
+)
+@pytest.mark.parametrize("copied", [True, False])
+def test_names_that_podman_refuses(run, place, copied):
+    """Neither a destination nor a namespace may have such a registry."""
+    changes = (
+        {"push_destination": place}
+        if copied
+        else {"set": {**BASE, "namespace": f"{place}/ns"}}
+    )
+    run(entry(**changes), dry_run=True)
+    (told,) = [w for w in run.observer.warnings if "no node can pull" in w]
+    assert told.startswith(f"{place}: ")
+    assert "podman takes neither" in told
+
+
+@pytest.mark.parametrize(
     "place", ["d.io:5000", "10.0.0.1", "localhost.d.io", False]
 )
 def test_destination_of_nodes(run, place):

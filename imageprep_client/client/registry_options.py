@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Self
 
 from imageprep_client import errors
-from imageprep_client.heat.parameters import Credential, PrepareParameters
+from imageprep_client.heat.parameters import (
+    INSECURE_REGISTRIES,
+    MIRROR,
+    Credential,
+    PrepareParameters,
+)
 from imageprep_client.host import inputs, undercloud
 from imageprep_client.http import urls
 from imageprep_client.http.transport import TLS, make_context
@@ -25,6 +31,8 @@ from imageprep_client.stores.registry.endpoints import registries_conf
 from imageprep_client.stores.registry.endpoints.hosts import (
     Hosts,
     certificates,
+    check_insecure,
+    mirror_url,
 )
 
 #: The parameter that messages name as the origin of its credentials.
@@ -101,7 +109,16 @@ class RegistryOptions:
         )
 
     def with_parameters(self, parameters: PrepareParameters) -> Self:
-        """With what heat environments say of registries."""
+        """With what heat environments say of registries.
+
+        :raises InvalidFile: when a parameter names none.
+        """
+        mirror = parameters.docker_hub_mirror
+        with _blaming(parameters, INSECURE_REGISTRIES):
+            for name in parameters.insecure_registries:
+                check_insecure(name)
+        with _blaming(parameters, MIRROR):
+            mirror = mirror and mirror_url(mirror)
         return dataclasses.replace(
             self,
             insecure_registries=(
@@ -110,7 +127,7 @@ class RegistryOptions:
             ),
             credentials={**self.credentials, **parameters.credentials},
             credentials_from=_CREDENTIALS,
-            docker_hub_mirror=parameters.docker_hub_mirror,
+            docker_hub_mirror=mirror,
         )
 
 
@@ -141,10 +158,17 @@ def hosts(options: RegistryOptions) -> Hosts:
         )
     except errors.InvalidReference as error:
         raise errors.InvalidArgument(
-            f"registries of the options or parameters: {error}",
-            hint="look at --insecure-registry, DockerInsecureRegistryAddress"
-            " and DockerRegistryMirror",
+            f"--insecure-registry: {error}", hint=error.hint
         ) from error
+
+
+@contextlib.contextmanager
+def _blaming(parameters: PrepareParameters, name: str) -> Iterator[None]:
+    """Name the parameter in errors about its value."""
+    try:
+        yield
+    except errors.InvalidReference as error:
+        raise parameters.error(name, str(error), error.hint) from error
 
 
 def _token_servers(texts: Iterable[str]) -> dict[str, str]:

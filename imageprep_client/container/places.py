@@ -6,7 +6,11 @@ from collections.abc import Callable, Mapping
 
 from imageprep_client import errors
 from imageprep_client.catalog import TableImage
-from imageprep_client.heat.parameters import PrepareEntry, PrepareParameters
+from imageprep_client.heat.parameters import (
+    LOCAL_REGISTRY,
+    PrepareEntry,
+    PrepareParameters,
+)
 from imageprep_client.host import undercloud
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.location import Location
@@ -123,11 +127,16 @@ def location(
     """
     if not entry.push_destination:
         return None
+    if entry.push_destination is True and parameters.local_registry:
+        try:
+            return Location.of_host(parameters.local_registry, undercloud.PORT)
+        except errors.InvalidReference as error:
+            raise parameters.error(
+                LOCAL_REGISTRY, str(error), error.hint
+            ) from error
     try:
         if isinstance(entry.push_destination, str):
             return Location.parse(entry.push_destination)
-        if parameters.local_registry:
-            return Location.of_host(parameters.local_registry, undercloud.PORT)
         return Location.parse(undercloud_registry())
     except errors.InvalidReference as error:
         raise entry.error(

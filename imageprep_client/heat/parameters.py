@@ -22,6 +22,10 @@ Scalar = str | int | float | bool | None
 
 #: Lists the registries that nodes may pull from without TLS.
 INSECURE_REGISTRIES = "DockerInsecureRegistryAddress"
+#: Names a mirror of Docker Hub.
+MIRROR = "DockerRegistryMirror"
+#: Names the host of the undercloud's registry.
+LOCAL_REGISTRY = "LocalContainerRegistry"
 
 #: Words that are booleans in YAML, unless they are in quotes.
 _BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off"})
@@ -95,6 +99,7 @@ class PrepareParameters:
     :ivar neutron_mechanism_drivers: None where the parameter is not set.
     :ivar role_entries: by role, those of its ``<Role>ContainerImagePrepare``;
         roles whose parameter is empty are left out.
+    :ivar sources: by parameter, the file that has its value.
     """
 
     entries: tuple[PrepareEntry, ...] | None
@@ -107,6 +112,20 @@ class PrepareParameters:
     role_entries: Mapping[str, tuple[PrepareEntry, ...]] = dataclasses.field(
         default_factory=dict
     )
+    sources: Mapping[str, str] = dataclasses.field(
+        default_factory=dict, compare=False
+    )
+
+    def error(
+        self, name: str, problem: str, hint: str | None = None
+    ) -> errors.InvalidFile:
+        """The error to raise for a parameter."""
+        return errors.InvalidFile(
+            self.sources.get(name, "environment"),
+            problem,
+            key=f"parameter_defaults.{name}",
+            hint=hint,
+        )
 
     @property
     def all_entries(self) -> Iterator[PrepareEntry]:
@@ -130,15 +149,16 @@ def parse(environment: Environment) -> PrepareParameters:
     return PrepareParameters(
         entries=_entries(environment.value(PREPARE)),
         role_entries={k: v for k, v in role_entries.items() if v},
+        sources=environment.sources,
         credentials=_credentials(
             environment.value("ContainerImageRegistryCredentials")
         ),
         insecure_registries=_delimited(environment.value(INSECURE_REGISTRIES)),
-        docker_hub_mirror=_name(environment.value("DockerRegistryMirror")),
+        docker_hub_mirror=_name(environment.value(MIRROR)),
         additional_architectures=_delimited(
             environment.value("AdditionalArchitectures")
         ),
-        local_registry=_name(environment.value("LocalContainerRegistry")),
+        local_registry=_name(environment.value(LOCAL_REGISTRY)),
         neutron_mechanism_drivers=_mechanism_drivers(
             environment.value("NeutronMechanismDrivers")
         ),
@@ -326,7 +346,7 @@ def _credential(users: Value) -> Credential:
     A user's name may be a password when a user has mixed them up.
     """
     shape = "one user name with one password"
-    if not isinstance(users.data, dict):
+    if not isinstance(users.data, dict) or not users.data:
         raise users.expected(shape, "write registry: {user: password}")
     if len(users.data) != 1:
         raise users.error(

@@ -52,10 +52,15 @@ class Location:
     def of_host(cls, address: str, port: int) -> Self:
         """The registry at this address or name.
 
-        :raises InvalidReference: when it is no host.
+        :raises InvalidReference: when it is no host, or one with a port.
         """
         if references.is_ipv6(address):
             address = f"[{address}]"
+        if references.check_registry(address).rpartition("]")[2].count(":"):
+            raise errors.InvalidReference(
+                f"{address!r}: expected a host without a port",
+                hint=f"leave the port out, which is {port}",
+            )
         return cls.parse(f"{address}:{port}")
 
     @property

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -451,6 +452,31 @@ def test_destination_does_not_answer(site: Deployment) -> None:
         site,
         rf"{_WAITING}[^\n]* \(destination\): 127\.0\.0\.1:1: connection"
         " refused",
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "hint"),
+    [
+        ("DockerInsecureRegistryAddress", ["http://uc:8787"], "leave http://"),
+        ("DockerInsecureRegistryAddress", [""], ""),
+        ("DockerInsecureRegistryAddress", "a:1,fd00::1", r"put brackets"),
+        ("DockerInsecureRegistryAddress", ["192.168.24.0/33"], ""),
+        ("DockerRegistryMirror", "ftp://mirror", ""),
+        ("LocalContainerRegistry", "192.168.24.1:8787", "leave the port out"),
+        ("LocalContainerRegistry", "http://192.168.24.1", "leave http://"),
+    ],
+)
+def test_registries_that_are_none(
+    site: Deployment, parameter: str, value: object, hint: str
+) -> None:
+    """The line names the file, the parameter, and the remedy."""
+    parameters: Any = {parameter: value}
+    site.environment(site.entry(push_destination=True), **parameters)
+    site.run(
+        status=2,
+        stderr=rf"env.yaml: parameter_defaults\.{parameter}: [^\n]*"
+        rf"(\nhint: {hint}[^\n]*)?",
     )
 
 

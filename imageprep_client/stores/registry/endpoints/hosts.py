@@ -122,18 +122,17 @@ class Hosts:
             *self._registries.token_servers(),
         ):
             self._token_servers.setdefault(_host(host), set()).add(url)
-        names = [name.rstrip("/") for name in insecure]
-        networks = {name: urls.network(name) for name in names if "/" in name}
-        self._networks = [known for known in networks.values() if known]
-        self._insecure = frozenset(
-            references.check_registry(name)
+        names = frozenset(map(check_insecure, insecure))
+        self._networks = [
+            known
             for name in names
-            if not networks.get(name)
-        )
+            if "/" in name and (known := urls.network(name))
+        ]
+        self._insecure = names
         self._cacert = cacert
         self._certs_d = certs_d
         self._mirrors = {
-            name: _mirror_url(mirror)
+            name: mirror_url(mirror)
             for name, mirror in (mirrors or {}).items()
         }
         self._lock = threading.Lock()
@@ -360,8 +359,22 @@ def _port(authority: str) -> str:
     return f"{colon}{port}" if colon else ""
 
 
-def _mirror_url(mirror: str) -> str:
-    """A mirror without a slash at its end: a URL, or a host with a path."""
+def check_insecure(text: str) -> str:
+    """The name of a registry, or a network, as `Hosts` compares them.
+
+    :raises InvalidReference: when it is neither.
+    """
+    name = text.rstrip("/")
+    if "/" in name and urls.network(name):
+        return name
+    return references.check_registry(name)
+
+
+def mirror_url(mirror: str) -> str:
+    """A mirror without a slash at its end: a URL, or a host with a path.
+
+    :raises InvalidReference: when it is neither.
+    """
     text = mirror.strip().rstrip("/")
     if "@" in text:
         raise errors.InvalidReference(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -109,11 +110,15 @@ def lock_owner(tree: Directory) -> str:
     try:
         file = tree.open_regular(layout.LOCK)
     except PermissionError:
-        with descriptors.opened(
-            tree.path / layout.LOCK, os.O_PATH | os.O_NOFOLLOW
-        ) as descriptor:
+        with (
+            contextlib.suppress(FileNotFoundError),
+            descriptors.opened(
+                tree.path / layout.LOCK, os.O_PATH | os.O_NOFOLLOW
+            ) as descriptor,
+        ):
             process = locks.owner(descriptor)
-        return f"process {process}" if process else ""
+            return f"process {process}" if process else ""
+        return ""
     if file is None:
         return ""
     with file:

@@ -99,6 +99,13 @@ class _Connection:
         timeout: Timeout,
     ) -> DirectResponse:
         """Send a request and read the head of the response."""
+        self.request(head, body, timeout)
+        return self.response(method)
+
+    def request(
+        self, head: bytes, body: bytes | Body | None, timeout: Timeout
+    ) -> None:
+        """Send a request, whose response is read later."""
         connecting, self._patience = timeout
         each = self._patience
         try:
@@ -106,6 +113,13 @@ class _Connection:
             self._wait_for(each if body is None else max(connecting, each))
             self.heard = False
             self._send(head, body)
+        except BaseException:
+            self.close()
+            raise
+
+    def response(self, method: str) -> DirectResponse:
+        """Read the head of the response to the request that was sent."""
+        try:
             return DirectResponse(self, self._receive(), method)
         except BaseException:
             self.close()
@@ -314,11 +328,8 @@ class Connections:
         origin = urls.origin(url)
         length = None if body is None else len(body)
         head = messages.request_head(method, url, headers, length)
-        idle = self._idle.setdefault(origin, collections.deque())
-        while (kept := _pop(idle)) is not None:
-            if not kept.is_usable():
-                kept.close()
-                continue
+        idle = self._idle_at(origin)
+        while (kept := _usable(idle)) is not None:
             try:
                 return kept.send(method, head, body, timeout)
             except ConnectionError:
@@ -332,10 +343,66 @@ class Connections:
             method, head, body, timeout
         )
 
+    def send_ahead(
+        self, url: str, headers: Mapping[str, str], timeout: Timeout
+    ) -> DirectRequest:
+        """Send a GET, whose response is read later.
+
+        :raises OSError: if it cannot be sent.
+        :raises ServerFault: as for `send`.
+        """
+        origin = urls.origin(url)
+        head = messages.request_head("GET", url, headers, None)
+        idle = self._idle_at(origin)
+        kept = _usable(idle)
+        connection = kept or _Connection(
+            self._connect(origin, timeout[0]), idle, self._kept
+        )
+        connection.request(head, None, timeout)
+        return DirectRequest(connection, reused=kept is not None)
+
+    def _idle_at(self, origin: urls.Origin) -> collections.deque[_Connection]:
+        return self._idle.setdefault(origin, collections.deque())
+
     def close(self) -> None:
         for idle in self._idle.values():
             while (kept := _pop(idle)) is not None:
                 kept.close()
+
+
+class DirectRequest:
+    """A GET that was sent over a direct connection.
+
+    Its response is read, or the connection is closed.
+
+    :ivar reused: whether the connection had served a request before.
+    """
+
+    def __init__(self, connection: _Connection, *, reused: bool) -> None:
+        self.reused = reused
+        self._open: _Connection | DirectResponse = connection
+        self._connection = connection
+
+    def response(self) -> DirectResponse:
+        """Wait for the head of the response.
+
+        :raises OSError: as for `Connections.send`.
+        """
+        response = self._open = self._connection.response("GET")
+        return response
+
+    def close(self) -> None:
+        """Release the connection; it is closed if the body was not read."""
+        self._open.close()
+
+
+def _usable(idle: collections.deque[_Connection]) -> _Connection | None:
+    """A connection that the server did not close so far."""
+    while (kept := _pop(idle)) is not None:
+        if kept.is_usable():
+            return kept
+        kept.close()
+    return None
 
 
 def _pop(idle: collections.deque[_Connection]) -> _Connection | None:

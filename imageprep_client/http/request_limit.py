@@ -41,6 +41,11 @@ class RequestLimit:
         """The number of concurrent requests that are allowed now."""
         return int(self._size)
 
+    @property
+    def is_reduced(self) -> bool:
+        """Whether the server wants fewer requests at once."""
+        return self.size < self._most
+
     def __enter__(self) -> None:
         """Wait until another request is allowed, and count it."""
         with self._lock:

@@ -7,14 +7,12 @@ it supports every kind of proxy.
 from __future__ import annotations
 
 import dataclasses
-import errno
 import logging
-import re
 import socket
 import ssl
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import requests.utils
 import urllib3
@@ -22,10 +20,10 @@ import urllib3.util.connection
 
 from imageprep_client import errors
 from imageprep_client.host import inputs
-from imageprep_client.http import connections, proxies, urls
+from imageprep_client.http import connections, failures, proxies, urls
 from imageprep_client.http.connections import Body, RawResponse, Timeout
-from imageprep_client.http.limits import Pace, TooSlow
-from imageprep_client.http.messages import LENGTH, Broken
+from imageprep_client.http.limits import Pace
+from imageprep_client.http.messages import LENGTH
 
 _log = logging.getLogger(__name__)
 
@@ -37,13 +35,9 @@ _SOCKET_OPTIONS: list[tuple[int, int, int | bytes]] = [
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 ]
 
-#: Remedies by the codes of OpenSSL for certificates of known authorities.
-_REMEDIES = dict.fromkeys(
-    (9, 10), "renew the certificate, or correct the clock of this host"
-) | dict.fromkeys((62, 64), "use a name that is in the certificate")
-
-#: The error of the standard library if a proxy refuses CONNECT.
-_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
+#: Compressed bodies can exhaust memory, and digests do not apply to their
+#: bytes.
+_PLAIN = {"Accept-Encoding": "identity"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -102,7 +96,7 @@ class Response:
             return self._pace.read(self._raw.read, size)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             self.close()
-            unreachable = _unreachable(self.url, error)
+            unreachable = failures.unreachable(self.url, error)
             if unreachable.is_timeout:
                 self.timed_out()
             raise unreachable from None
@@ -192,6 +186,39 @@ class Response:
         self._raw.close()
 
 
+class SentRequest:
+    """A GET that was sent, and whose response is read later.
+
+    :ivar reused: as for `DirectRequest`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        sent: connections.DirectRequest,
+        patience: float,
+    ) -> None:
+        self.reused = sent.reused
+        self._url = url
+        self._sent = sent
+        self._patience = patience
+
+    def response(self) -> Response:
+        """Wait for the response.
+
+        :raises Unreachable: if there is none.
+        """
+        try:
+            raw = self._sent.response()
+        except OSError as error:
+            raise failures.unreachable(self._url, error) from None
+        return _answered("GET", self._url, raw, self._patience)
+
+    def close(self) -> None:
+        """Release the connection; it is closed if the body was not read."""
+        self._sent.close()
+
+
 class Transport:
     """Connections of one TLS policy, shared by all threads.
 
@@ -219,19 +246,31 @@ class Transport:
 
         :raises Unreachable: if there is no response.
         """
-        # Compressed bodies can exhaust memory, and digests do not apply to
-        # their bytes.
-        headers = {"Accept-Encoding": "identity", **headers}
+        headers = {**_PLAIN, **headers}
         send = (
             self._proxies.send if self._proxies.of(url) else self._direct.send
         )
         try:
             raw = send(method, url, headers, body, timeout)
         except (urllib3.exceptions.HTTPError, OSError, UnicodeError) as error:
-            raise _unreachable(url, error) from None
-        if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("%s %s: %d", method, urls.shown(url), raw.status)
-        return Response(method, url, raw, timeout[1])
+            raise failures.unreachable(url, error) from None
+        return _answered(method, url, raw, timeout[1])
+
+    def send_ahead(
+        self, url: str, headers: Mapping[str, str], timeout: Timeout
+    ) -> SentRequest | None:
+        """Send a GET, whose response is read later.
+
+        :returns: None where a proxy is in between: nothing was sent.
+        :raises Unreachable: if it cannot be sent.
+        """
+        if self._proxies.of(url):
+            return None
+        try:
+            sent = self._direct.send_ahead(url, {**_PLAIN, **headers}, timeout)
+        except (OSError, UnicodeError) as error:
+            raise failures.unreachable(url, error) from None
+        return SentRequest(url, sent, timeout[1])
 
     def _connect(self, origin: urls.Origin, timeout: float) -> socket.socket:
         scheme, host, port = origin
@@ -328,85 +367,14 @@ def _bad_file(path: str, what: str, error: Exception) -> errors.InvalidFile:
     reason = getattr(error, "strerror", None) or str(error)
     if isinstance(error, ssl.SSLError) and error.reason:
         reason = error.reason.replace("_", " ")
-    return errors.InvalidFile(path, f"no usable {what} ({_plain(reason)})")
-
-
-def _unreachable(url: str, error: Exception) -> errors.Unreachable:
-    """One short line in place of the messages of the libraries."""
-    where, scheme = urls.authority(url), urls.origin(url)[0]
-    if isinstance(error, TooSlow):
-        return errors.Unreachable(f"{where}: {error}", errno=errno.ETIMEDOUT)
-    if isinstance(error, Broken):
-        return errors.Unreachable(f"{where}: {error}")
-    causes = list(_causes(error))
-    for cause in causes:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return _unverified(where, cause)
-    via = where
-    if any(isinstance(c, urllib3.exceptions.ProxyError) for c in causes):
-        via = f"{where} through the proxy"
-    for cause in causes:
-        if isinstance(cause, ssl.SSLError):
-            reason = str(cause.reason or "TLS error").replace("_", " ")
-            told = f"{via}: TLS failed ({reason.lower()})"
-            if cause.reason != "WRONG_VERSION_NUMBER":
-                return errors.Unreachable(told)
-            return errors.Unreachable(
-                told,
-                hint="the server speaks plain HTTP; if that is meant, give"
-                f" --insecure-registry {where}",
-                temporary=False,
-            )
-    for cause in reversed(causes):
-        if isinstance(cause, OSError) and cause.strerror:
-            return errors.Unreachable(
-                f"{via}: {_plain(cause.strerror)}", errno=cause.errno
-            )
-    for cause in causes:
-        if isinstance(cause, (TimeoutError, urllib3.exceptions.TimeoutError)):
-            return errors.Unreachable(
-                f"{via}: timed out ({scheme})", errno=errno.ETIMEDOUT
-            )
-    if refused := _TUNNEL.match(str(causes[-1])):
-        return errors.Unreachable(f"{via}: refused with {refused[1]}")
-    return errors.Unreachable(
-        f"{via}: connection broken ({causes[-1].__class__.__name__})"
+    return errors.InvalidFile(
+        path, f"no usable {what} ({failures.plain(reason)})"
     )
 
 
-def _unverified(
-    where: str, error: ssl.SSLCertVerificationError
-) -> errors.Unverified:
-    reason = _plain(error.verify_message)
-    remedy = _REMEDIES.get(
-        error.verify_code,
-        "give the certificate of its authority with --cacert or as"
-        f" /etc/containers/certs.d/{where}/ca.crt",
-    )
-    return errors.Unverified(
-        f"{where}: certificate cannot be verified ({reason})",
-        hint=f"{remedy}; or, if anyone may read and change what travels,"
-        f" give --insecure-registry {where}",
-    )
-
-
-def _plain(text: str) -> str:
-    return text.strip().rstrip(".").lower()
-
-
-def _causes(error: BaseException) -> Iterable[BaseException]:
-    """The error and what is wrapped in it, outermost first."""
-    seen: set[int] = set()
-    queue: list[object] = [error]
-    while queue:
-        item = queue.pop(0)
-        if not isinstance(item, BaseException) or id(item) in seen:
-            continue
-        seen.add(id(item))
-        yield item
-        queue += [
-            getattr(item, "reason", None),
-            *item.args,
-            item.__cause__,
-            item.__context__,
-        ]
+def _answered(
+    method: str, url: str, raw: RawResponse, patience: float
+) -> Response:
+    if _log.isEnabledFor(logging.DEBUG):
+        _log.debug("%s %s: %d", method, urls.shown(url), raw.status)
+    return Response(method, url, raw, patience)

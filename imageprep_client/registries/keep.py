@@ -12,6 +12,7 @@ from imageprep_client.oci.manifest import Manifest
 from imageprep_client.oci.reference import Reference
 from imageprep_client.oci.referrers import subject_tag
 from imageprep_client.registries.graph import MISSING, Closure, RepositoryGraph
+from imageprep_client.stores import base
 from imageprep_client.transfer import graph as images
 from imageprep_client.transfer.workers import Workers
 
@@ -85,7 +86,16 @@ def times(
             return ""
         return _sortable(config.created)
 
-    return dict(zip(configs, workers.map(made, configs), strict=True))
+    def request(digest: str) -> base.Prefetched | None:
+        graph, manifest = configs[digest]
+        if manifest.config is None or not isinstance(
+            graph.store, base.Prefetches
+        ):
+            return None
+        return graph.store.prefetch(manifest.config)
+
+    times = workers.map(made, configs, request=request)
+    return dict(zip(configs, times, strict=True))
 
 
 def newest(

@@ -68,13 +68,18 @@ def read_parents(store: base.Store, workers: Workers) -> RepositoryGraph:
 def _run(
     readers: Sequence[_Reader], workers: Workers, observer: Observer
 ) -> None:
+    steps: list[_Step] = []
+
     def one(step: _Step) -> Sequence[_Step]:
         further = step.reader.take(step)
         if step.reader.settle(len(further)):
             observer.advanced(Phase.READ)
         return further
 
-    failures = workers.each(one, [_Step(reader) for reader in readers])
+    failures = workers.each(
+        lambda step: steps.extend(one(step)),
+        [_Step(reader) for reader in readers],
+    ) or workers.each_ahead(one, steps, lambda step: step.reader.request(step))
     for _, error in failures:
         raise error
 
@@ -83,13 +88,16 @@ def _run(
 class _Step:
     """One thing to ask of a repository.
 
-    :ivar tag: to resolve; None: see `descriptor`.
-    :ivar descriptor: of a manifest to read; None, too: list the repository.
+    :ivar tag: to resolve.
+    :ivar descriptor: of a manifest to read.
+    :ivar subject: a manifest whose referrers to list. Without any of these,
+        the repository is listed.
     """
 
     reader: _Reader
     tag: str | None = None
     descriptor: Descriptor | None = None
+    subject: Descriptor | None = None
 
 
 class _Reader:
@@ -123,9 +131,12 @@ class _Reader:
             if isinstance(store, base.ListsReferrers) and not self._lists
             else None
         )
+        self._prefetches = (
+            store if isinstance(store, base.Prefetches) else None
+        )
         self._parents = parents
         if parents:
-            self._ahead = self._referrers = None
+            self._ahead = self._referrers = self._prefetches = None
         self._lock = threading.Lock()
         self._open = 1
         self._tags: dict[str, str] = {}
@@ -142,12 +153,23 @@ class _Reader:
             self._open += further - 1
             return self._open == 0
 
+    def request(self, step: _Step) -> base.Prefetched | None:
+        """Request what `take` will read, where the store can."""
+        if self._prefetches is None:
+            return None
+        if step.subject is not None:
+            return self._prefetches.prefetch_referrers(step.subject)
+        wanted = step.descriptor or step.tag
+        return self._prefetches.prefetch(wanted) if wanted else None
+
     def take(self, step: _Step) -> list[_Step]:
         """Take one step; returns those that it makes possible."""
         if step.tag is not None:
             return self._resolve(step.tag)
         if step.descriptor is not None:
             return self._read(step.descriptor)
+        if step.subject is not None:
+            return self._new(self._referring_to(step.subject))
         # Tags first: what they name was there before them.
         steps = [_Step(self, tag=tag) for tag in tags(self._store)]
         if self._lists:
@@ -231,7 +253,10 @@ class _Reader:
         if self._parents:
             # Children of an index need not be here, and tags name the others.
             return []
-        return self._new([*children, *self._referring_to(descriptor)])
+        steps = self._new(children)
+        if self._referrers is not None:
+            steps.append(_Step(self, subject=descriptor))
+        return steps
 
     def _referring_to(self, subject: Descriptor) -> Sequence[Descriptor]:
         if self._referrers is None:

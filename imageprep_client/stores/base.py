@@ -126,6 +126,38 @@ def resolve_ahead(store: ReadableStore, reference: str) -> Descriptor:
     return store.resolve(reference)
 
 
+class Prefetched(Protocol):
+    """A request that was sent, and whose response is needed later."""
+
+    def wait(self) -> None:
+        """Wait for the response, which the next read uses until `close`.
+
+        :raises StoreError: when there is none that is of use.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the response up, unless it was used."""
+        ...
+
+
+@runtime_checkable
+class Prefetches(Protocol):
+    """Can request small content before it is needed."""
+
+    def prefetch(self, wanted: str | Descriptor) -> Prefetched | None:
+        """Request a manifest by its tag, or any content by its descriptor.
+
+        :returns: None where nothing was requested.
+        :raises StoreError: when it cannot be requested.
+        """
+        ...
+
+    def prefetch_referrers(self, subject: Descriptor) -> Prefetched | None:
+        """As `prefetch`, for `ListsReferrers.referrers`."""
+        ...
+
+
 @runtime_checkable
 class Mounts(Protocol):
     """Can take a blob over from its own registry without moving bytes."""

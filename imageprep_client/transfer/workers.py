@@ -7,6 +7,7 @@ the GIL in pieces of `stores.base.CHUNK`.
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import resource
 import sys
@@ -17,6 +18,7 @@ from queue import SimpleQueue
 from typing import Generic, Self, TypeVar
 
 from imageprep_client import errors
+from imageprep_client.stores import base
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -99,10 +101,12 @@ class Workers:
         items: Iterable[T],
         *,
         most: int = sys.maxsize,
+        request: Callable[[T], base.Prefetched | None] | None = None,
     ) -> list[R]:
         """The results of all items, in their order.
 
         :param most: as for `each`.
+        :param request: as for `each_ahead`.
         :raises ImagePrepError: that of the first item whose work failed.
         """
         wanted = list(items)
@@ -111,7 +115,13 @@ class Workers:
         def one(number: int) -> None:
             results[number] = work(wanted[number])
 
-        failures = dict(self.each(one, range(len(wanted)), most=most))
+        failures = dict(
+            self.each(one, range(len(wanted)), most=most)
+            if request is None
+            else self.each_ahead(
+                one, range(len(wanted)), lambda number: request(wanted[number])
+            )
+        )
         if failures:
             raise failures[min(failures)]
         return [results[number] for number in range(len(wanted))]
@@ -175,6 +185,43 @@ class Workers:
         if defects:
             raise defects[0]
         return failures
+
+    def each_ahead(
+        self,
+        work: Callable[[T], Iterable[T] | None],
+        items: Iterable[T],
+        request: Callable[[T], base.Prefetched | None],
+    ) -> list[tuple[T, errors.ImagePrepError]]:
+        """As `each`, but request first what the work will read.
+
+        One thread does the work while the next requests are under way: a
+        nearby registry answers sooner than Python switches between threads.
+        From the first request that fails on, several threads do the rest, so
+        that none waits for the repetitions of another.
+
+        :param request: requests what the work on an item reads first; None:
+            nothing can be requested ahead.
+        """
+        window = _Window(items, request, self._concurrency)
+        failures: list[tuple[T, errors.ImagePrepError]] = []
+
+        def one_by_one(window: _Window[T]) -> None:
+            with contextlib.closing(window):
+                while taken := window.take():
+                    item, prefetched = taken
+                    try:
+                        with contextlib.closing(prefetched):
+                            self.check()
+                            window.items.extend(work(item) or ())
+                    except Cancelled:
+                        return
+                    except errors.ImagePrepError as error:
+                        failures.append((item, error))
+                        if not self.keep_going:
+                            self._stop.set()
+
+        self.each(one_by_one, [window])
+        return failures + self.each(work, window.aside)
 
     def _run(
         self, drain: Callable[[], None], count: int, queue: _Queue[T]
@@ -343,3 +390,55 @@ class _Lane(Generic[T]):
         self.limit = limit
         self.busy = 0
         self.items: collections.deque[T] = collections.deque()
+
+
+class _Window(Generic[T]):
+    """Items, the next of which are requested already.
+
+    :param size: how many are, at most.
+    :ivar items: those that are not requested.
+    :ivar aside: those that cannot be requested ahead. After a failure these
+        are all: whoever repeats the request hears the reason.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[T],
+        request: Callable[[T], base.Prefetched | None],
+        size: int,
+    ) -> None:
+        self.items = collections.deque(items)
+        self.aside: list[T] = []
+        self._request = request
+        self._size = size
+        self._requested: collections.deque[tuple[T, base.Prefetched]] = (
+            collections.deque()
+        )
+
+    def take(self) -> tuple[T, base.Prefetched] | None:
+        """The next item, whose response is there; None at the end."""
+        with contextlib.suppress(errors.StoreError):
+            self._fill()
+            if self._requested:
+                self._requested[0][1].wait()
+                return self._requested.popleft()
+        return None
+
+    def _fill(self) -> None:
+        while self.items and len(self._requested) < self._size:
+            item = self.items[0]
+            prefetched = self._request(item)
+            self.items.popleft()
+            if prefetched is None:
+                self.aside.append(item)
+            else:
+                self._requested.append((item, prefetched))
+
+    def close(self) -> None:
+        """Put aside whatever is left."""
+        for item, prefetched in self._requested:
+            prefetched.close()
+            self.aside.append(item)
+        self._requested.clear()
+        self.aside += self.items
+        self.items.clear()

@@ -513,6 +513,7 @@ class TestServe:
         assert answer.status == 304
         assert answer.body == b""
 
+
 @pytest.mark.parametrize("server", _COMPLETE)
 def test_empty_tree(server: str) -> None:
     """A tree without images is a registry without repositories."""

@@ -18,12 +18,13 @@ from imageprep_client.oci import reference as references
 from imageprep_client.retry import Retrier, RetryPolicy
 from imageprep_client.stores.registry import session
 from imageprep_client.stores.registry.endpoints import hosts as addresses
-from imageprep_client.stores.registry.endpoints import replicas
+from imageprep_client.stores.registry.endpoints import probing, replicas
 from imageprep_client.stores.registry.endpoints.hosts import Endpoint, Hosts
 from imageprep_client.stores.registry.lists.catalog import RegistryCatalog
 from imageprep_client.stores.registry.repository import (
     Access,
     RepositoryRequests,
+    Request,
 )
 from imageprep_client.stores.registry.store import RegistryStore
 
@@ -175,7 +176,7 @@ class RegistryClient:
         self.close()
 
     def _registry(
-        self, name: str, insecure: bool, first: session.Request | None = None
+        self, name: str, insecure: bool, first: Request | None = None
     ) -> session.RegistrySession:
         """The registry, at the endpoint that answers.
 
@@ -187,8 +188,8 @@ class RegistryClient:
             return known
         answers: list[Response] = []
 
-        def probe(endpoint: Endpoint) -> bool:
-            answer = session.probe(
+        def answers_at(endpoint: Endpoint) -> bool:
+            answer = probing.probe(
                 endpoint, self._transports, self._timeouts, first
             )
             if answer is not None:
@@ -201,7 +202,8 @@ class RegistryClient:
         )
         try:
             endpoint = looking.retrying(
-                name, lambda: self.hosts.select_endpoint(name, probe, insecure)
+                name,
+                lambda: self.hosts.select_endpoint(name, answers_at, insecure),
             )
         except errors.Unreachable as error:
             if self._advise and error.errno == errno.ECONNREFUSED:

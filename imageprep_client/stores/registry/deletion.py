@@ -7,7 +7,8 @@ deletion, deletion by digest only, or also deletion of tags.
 from __future__ import annotations
 
 from imageprep_client.stores.registry import errors as answers
-from imageprep_client.stores.registry.session import RegistrySession, Request
+from imageprep_client.stores.registry.repository import Request
+from imageprep_client.stores.registry.session import RegistrySession
 
 _DONE = frozenset({200, 202, 204})
 #: Responses of registries that delete manifests only by digest. That of the

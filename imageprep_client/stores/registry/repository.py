@@ -1,12 +1,45 @@
-"""Requests about one repository, as `Registry.call` takes them."""
+"""Requests to a registry, and those about one repository."""
 
 from __future__ import annotations
 
 import enum
+import types
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+from imageprep_client.http.connections import Body
 from imageprep_client.oci import digest as digests
+from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.stores.registry.session import Request
+
+_NONE: Mapping[str, str] = types.MappingProxyType({})
+_ANY_MANIFEST = {"Accept": ", ".join(mediatypes.ACCEPT)}
+_INDEX = {"Accept": mediatypes.OCI_INDEX}
+
+
+class Request(NamedTuple):
+    """A request to a registry.
+
+    :ivar url: absolute, or a path below the base of the registry.
+    :ivar what: the object, as messages name it.
+    :ivar unknown: the meaning of 404, where it is known.
+    :ivar repository: the repository whose credentials are used.
+    :ivar scopes: the scopes of the token.
+    :ivar repeatable: whether it may be repeated; False for streams.
+    :ivar dispensable: whether the object counts as absent if the registry
+        redirects to another host, and that one refuses or does not answer.
+    """
+
+    method: str
+    url: str
+    what: str
+    repository: str = ""
+    scopes: Sequence[str] = ()
+    headers: Mapping[str, str] = _NONE
+    body: bytes | Body | None = None
+    unknown: str | None = None
+    repeatable: bool = True
+    dispensable: bool = False
 
 
 class Access(enum.Enum):
@@ -68,4 +101,14 @@ class RepositoryRequests:
             f"manifests/{reference}",
             f"{self.name}{mark}{reference}",
             "manifest unknown",
-        )
+        )._replace(headers=_ANY_MANIFEST)
+
+    def referrers(self, subject: Descriptor) -> Request:
+        """The request for the list of the referrers of a manifest.
+
+        GitHub's registry has none, and redirects to pages of another host that
+        limit the rate of requests.
+        """
+        return self.request(
+            "GET", f"referrers/{subject.digest}", self.what(subject)
+        )._replace(headers=_INDEX, dispensable=True)

@@ -11,7 +11,6 @@ from imageprep_client.http import urls
 from imageprep_client.http.transport import Response
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import manifest as manifests
-from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.registry import description
 from imageprep_client.stores.registry import errors as answers
@@ -20,9 +19,9 @@ from imageprep_client.stores.registry.auth.challenges import (
 )
 from imageprep_client.stores.registry.endpoints.replicas import Replica
 from imageprep_client.stores.registry.recent import Recent
-from imageprep_client.stores.registry.session import RegistrySession, Request
+from imageprep_client.stores.registry.repository import Request
+from imageprep_client.stores.registry.session import RegistrySession
 
-_ACCEPT = {"Accept": ", ".join(mediatypes.ACCEPT)}
 #: Answers to HEAD that do not tell the answer to GET. Redirects that lead
 #: elsewhere are among them: storage signs URLs for one method.
 REFUSALS = (
@@ -120,7 +119,6 @@ class Resolver:
         self, place: Replica, reference: str
     ) -> tuple[RegistrySession, Request, Response]:
         request = place.requests.manifest("HEAD", reference)
-        request = request._replace(headers=_ACCEPT)
         registry = place.connect(request)
         response = registry.call(request, {200, *REFUSALS})
         return registry, request, response

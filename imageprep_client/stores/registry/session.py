@@ -7,12 +7,11 @@ again.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import time
-import types
-import urllib.parse
-from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Collection, Mapping
+from typing import TypeVar
 
 from imageprep_client import deadlines, errors
 from imageprep_client.http import urls
@@ -21,6 +20,7 @@ from imageprep_client.http.request_limit import RequestLimit
 from imageprep_client.http.timeouts import AdaptiveTimeout
 from imageprep_client.http.transport import (
     Response,
+    SentRequest,
     Timeouts,
     Transports,
 )
@@ -28,46 +28,25 @@ from imageprep_client.retry import Retrier
 from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.auth.authenticator import Authenticator
 from imageprep_client.stores.registry.endpoints.hosts import Endpoint, Hosts
+from imageprep_client.stores.registry.repository import Request
 
 USER_AGENT = "imageprep-client"
 MAX_REDIRECTS = 5
 #: Challenges that one request answers: a new token may expire while the
 #: request waits for others.
 _ANSWERS = 3
+#: Connections that are made for requests ahead, at most, and how many
+#: requests have to use one again to permit another. Web servers close one
+#: after 100 requests.
+_CONNECTED, _REUSES = 64, 16
 _SAFE = frozenset({"GET", "HEAD"})
 #: Deletions are not repeated elsewhere.
 _WRITES = frozenset({"POST", "PUT", "PATCH"})
 #: Redirects that keep the method and the body.
 _KEEPS_METHOD = frozenset({307, 308})
 #: The part of a path that all URLs of the API have.
-_API = "/v2/"
-_NONE: Mapping[str, str] = types.MappingProxyType({})
+API = "/v2/"
 _T = TypeVar("_T")
-
-
-class Request(NamedTuple):
-    """A request to a registry.
-
-    :ivar url: absolute, or a path below the base of the registry.
-    :ivar what: the object, as messages name it.
-    :ivar unknown: the meaning of 404, where it is known.
-    :ivar repository: the repository whose credentials are used.
-    :ivar scopes: the scopes of the token.
-    :ivar repeatable: whether it may be repeated; False for streams.
-    :ivar dispensable: whether the object counts as absent if the registry
-        redirects to another host, and that one refuses or does not answer.
-    """
-
-    method: str
-    url: str
-    what: str
-    repository: str = ""
-    scopes: Sequence[str] = ()
-    headers: Mapping[str, str] = _NONE
-    body: bytes | Body | None = None
-    unknown: str | None = None
-    repeatable: bool = True
-    dispensable: bool = False
 
 
 class RegistrySession:
@@ -96,8 +75,9 @@ class RegistrySession:
         self.retrier = retrier
         self.answers_head: set[str] = set()
         self.body_limit: int | None = None
-        self._answered: dict[tuple[str, str], Response] = {}
+        self._kept: dict[tuple[str, str], tuple[Response, str | None]] = {}
         self._heard: Request | None = None
+        self._connected = 0.0
         self._home = urls.origin(endpoint.base)
         self._known = {self._home}
         self._transport = transports.of(endpoint.tls)
@@ -115,12 +95,46 @@ class RegistrySession:
             hosts.token_servers(endpoint.host),
         )
 
-    def keep(self, response: Response) -> None:
+    def keep(
+        self, response: Response, authorization: str | None = None
+    ) -> None:
         """Use this response for the next request of its URL.
 
-        It answers a request without Authorization, and none with it.
+        :param authorization: that of its request, which the next one has to
+            have as well.
         """
-        self._answered[response.method, response.url] = response
+        self._kept[response.method, response.url] = response, authorization
+
+    def drop(self, response: Response) -> None:
+        """Forget a kept response, unless a request used it."""
+        key = response.method, response.url
+        if self._kept.get(key, (None,))[0] is response:
+            del self._kept[key]
+            response.close()
+
+    def send_ahead(self, request: Request) -> Prefetch | None:
+        """Send a GET, whose response the next `call` of it uses.
+
+        :returns: None where nothing was sent: a proxy is in between, the
+            registry wants fewer requests at once, or it closes connections
+            so often that others should connect at the same time.
+        :raises StoreError: if it cannot be sent.
+        """
+        if self._limit.is_reduced or self._connected > _CONNECTED:
+            return None
+        self.retrier.wait()
+        url = self._url(request)
+        headers = {"User-Agent": USER_AGENT, **request.headers}
+        header = self._authenticator.header(request.repository, request.scopes)
+        if header:
+            headers["Authorization"] = header
+        seconds = self._timeout.of(f"GET {request.what}")
+        timeout = (self._connect_timeout, deadlines.bounded(seconds))
+        sent = self._transport.send_ahead(url, headers, timeout)
+        if sent is None:
+            return None
+        self._connected += -1 / _REUSES if sent.reused else 1
+        return Prefetch(self, request, sent, header)
 
     def call(self, request: Request, expect: Collection[int]) -> Response:
         """Send a request, and repeat it until an expected response arrives.
@@ -179,7 +193,7 @@ class RegistrySession:
 
     def is_well(self) -> bool:
         """Whether it still answers the request that it answered last."""
-        request = self._heard or Request("GET", _API, self.name)
+        request = self._heard or Request("GET", API, self.name)
         try:
             response, _ = self._authenticated(request)
         except errors.StoreError:
@@ -265,7 +279,7 @@ class RegistrySession:
         start = url
         for _ in range(MAX_REDIRECTS + 1):
             redirected = not urls.same_origin(url, start)
-            api = url == start or _API in url.partition("?")[0]
+            api = url == start or API in url.partition("?")[0]
             if authorization and not redirected and api:
                 headers["Authorization"] = authorization
             else:
@@ -333,10 +347,11 @@ class RegistrySession:
 
         :param what: its object: each attempt at it has the same.
         """
-        if answer := self._answered.pop((method, url), None):
-            if "Authorization" not in headers:
-                return answer
-            answer.discard()
+        if kept := self._kept.pop((method, url), None):
+            response, authorization = kept
+            if headers.get("Authorization") == authorization:
+                return response
+            response.discard()
         transport = self._transport
         origin = urls.origin(url)
         if origin[1] != self._home[1]:
@@ -365,6 +380,40 @@ class RegistrySession:
         return response
 
 
+@dataclasses.dataclass
+class Prefetch:
+    """A GET that was sent ahead.
+
+    :ivar authorization: that it was sent with.
+    :ivar response: None before `wait`.
+    """
+
+    registry: RegistrySession
+    request: Request
+    sent: SentRequest
+    authorization: str | None
+    response: Response | None = None
+
+    def wait(self) -> None:
+        """Wait for the response.
+
+        :raises StoreError: if there is none, or further requests are needed,
+            which other threads can make at the same time.
+        """
+        response = self.sent.response()
+        if _is_unwell(response) or response.status in urls.REDIRECTS:
+            raise answers.from_response(response, self.request.what)
+        self.response = response
+        self.registry.keep(response, self.authorization)
+
+    def close(self) -> None:
+        """Release the response, unless it was used."""
+        if self.response is None:
+            self.sent.close()
+        else:
+            self.registry.drop(self.response)
+
+
 def _is_unwell(response: Response) -> bool:
     return response.status >= 500 or response.status in answers.TEMPORARY
 
@@ -383,51 +432,3 @@ def _is_followed(request: Request, response: Response) -> bool:
 def _is_small(request: Request) -> bool:
     """Whether it reads, and its answer is no blob."""
     return request.method in _SAFE and "/blobs/" not in request.url
-
-
-def probe(
-    endpoint: Endpoint,
-    transports: Transports,
-    timeouts: Timeouts,
-    first: Request | None = None,
-) -> Response | None:
-    """The response of a registry at this endpoint; None if there is none.
-
-    No secret is sent. TLS servers answer a plain request with 400, and web
-    servers redirect it to TLS or a login: neither is a registry.
-
-    :param first: a GET or HEAD to send, whose response can be used; None:
-        the version check of the distribution API.
-    :raises Unreachable: if no server answers.
-    """
-    asked = first or Request("GET", "/v2/", endpoint.host)
-    response = transports.of(endpoint.tls).send(
-        asked.method,
-        f"{endpoint.base}{asked.url}",
-        {"User-Agent": USER_AGENT, **asked.headers},
-        None,
-        (min(timeouts.connect, 3.0), min(timeouts.read, 10.0)),
-    )
-    no_registry = response.status == 400 or (
-        response.status in urls.REDIRECTS and not _is_elsewhere(response)
-    )
-    if no_registry and first is not None:
-        # Some registries answer so for this object only.
-        no_registry = probe(endpoint, transports, timeouts) is None
-    if no_registry or first is None:
-        response.discard()
-    return None if no_registry else response
-
-
-def _is_elsewhere(response: Response) -> bool:
-    """Whether a redirect leads to an API, and not only to TLS."""
-    location = response.headers.get("Location")
-    if not location:
-        return False
-    with contextlib.suppress(errors.StoreError):
-        target = urls.follow(response.url, location, "redirect")
-        scheme, host, _ = urls.origin(target)
-        own_scheme, own_host, _ = urls.origin(response.url)
-        api = _API in urllib.parse.urlsplit(target).path
-        return api and (scheme == own_scheme or host != own_host)
-    return False

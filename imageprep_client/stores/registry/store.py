@@ -25,12 +25,11 @@ from imageprep_client.stores.registry.endpoints.replicas import (
 )
 from imageprep_client.stores.registry.lists import fallback, listing
 from imageprep_client.stores.registry.recent import Recent
-from imageprep_client.stores.registry.repository import Access
+from imageprep_client.stores.registry.repository import Access, Request
 from imageprep_client.stores.registry.resolving import Denial
-from imageprep_client.stores.registry.session import RegistrySession, Request
+from imageprep_client.stores.registry.session import Prefetch, RegistrySession
 from imageprep_client.stores.registry.uploads import Uploads
 
-_ACCEPT = {"Accept": ", ".join(mediatypes.ACCEPT)}
 #: Content up to this size is read before it is sent, so that the request can
 #: be repeated. Larger content is streamed.
 _SMALL = 128 * 1024
@@ -80,13 +79,24 @@ class RegistryStore:
 
     def resolve_ahead(self, reference: str) -> Descriptor:
         def get(place: Replica) -> Descriptor:
-            request = place.requests.manifest("GET", reference)._replace(
-                headers=_ACCEPT
-            )
+            request = place.requests.manifest("GET", reference)
             registry = place.connect(request)
             return self._resolver.by_get(registry, request, reference)
 
         return self._places.read(get, _digest(reference))
+
+    def prefetch(self, wanted: str | Descriptor) -> Prefetch | None:
+        return self._places.send_ahead(
+            self._requests.manifest("GET", wanted)
+            if isinstance(wanted, str)
+            else self._requests.content("GET", wanted)
+        )
+
+    def prefetch_referrers(self, subject: Descriptor) -> Prefetch | None:
+        if self._fallback.may_exist(subject):
+            # It takes further requests, during which others would wait.
+            return None
+        return self._places.send_ahead(self._requests.referrers(subject))
 
     def exists(self, descriptor: Descriptor) -> bool:
         def look(place: Replica) -> bool:
@@ -223,13 +233,8 @@ class RegistryStore:
 
     def referrers(self, subject: Descriptor) -> Sequence[Descriptor]:
         def look(place: Replica) -> list[Descriptor] | None:
-            registry = place.connect()
-            request = place.requests.request(
-                "GET",
-                f"referrers/{subject.digest}",
-                place.requests.what(subject),
-            )
-            return listing.referrers(registry, request)
+            request = place.requests.referrers(subject)
+            return listing.referrers(place.connect(), request)
 
         try:
             descriptors = self._places.read(
@@ -261,9 +266,7 @@ class RegistryStore:
 
     def digest_of(self, tag: str) -> str:
         references.check_tag(tag)
-        request = self._requests.manifest("HEAD", tag)._replace(
-            headers=_ACCEPT
-        )
+        request = self._requests.manifest("HEAD", tag)
         response = self._connect().call(request, {200, *resolving.REFUSALS})
         response.discard()
         if response.status != 200:

@@ -12,8 +12,11 @@ from imageprep_client.http.transport import Response
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.registry import blob
-from imageprep_client.stores.registry.repository import RepositoryRequests
-from imageprep_client.stores.registry.session import RegistrySession, Request
+from imageprep_client.stores.registry.repository import (
+    RepositoryRequests,
+    Request,
+)
+from imageprep_client.stores.registry.session import RegistrySession
 
 #: A mount saves an upload; after so many faults the upload is begun.
 _MOUNTING = RetryPolicy(attempts=2)

@@ -10,8 +10,11 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import verify
 from imageprep_client.stores.registry.blob import Download
 from imageprep_client.stores.registry.endpoints.registries_conf import Pull
-from imageprep_client.stores.registry.repository import RepositoryRequests
-from imageprep_client.stores.registry.session import RegistrySession, Request
+from imageprep_client.stores.registry.repository import (
+    RepositoryRequests,
+    Request,
+)
+from imageprep_client.stores.registry.session import Prefetch, RegistrySession
 
 _T = TypeVar("_T")
 _Answer = tuple[_T] | errors.NotFound | errors.Refused
@@ -122,6 +125,15 @@ class Replicas:
     def __init__(self, home: Replica, mirrors: Sequence[Replica] = ()) -> None:
         self.home = home
         self._mirrors = tuple(mirrors)
+
+    def send_ahead(self, request: Request) -> Prefetch | None:
+        """As `RegistrySession.send_ahead`, to the home.
+
+        Where there are mirrors, the one that will be read is not known.
+        """
+        if self._mirrors:
+            return None
+        return self.home.connect().send_ahead(request)
 
     def read(
         self,

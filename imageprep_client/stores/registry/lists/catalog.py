@@ -7,7 +7,8 @@ from collections.abc import Callable
 from imageprep_client import errors
 from imageprep_client.oci import reference as references
 from imageprep_client.stores.registry.lists import listing
-from imageprep_client.stores.registry.session import RegistrySession, Request
+from imageprep_client.stores.registry.repository import Request
+from imageprep_client.stores.registry.session import RegistrySession
 
 _NO_CATALOG = (
     "many public registries keep no catalog; name an image, or a registry of"

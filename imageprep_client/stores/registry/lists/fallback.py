@@ -40,11 +40,16 @@ class FallbackReferrers:
             tag for tag in tags if referrers.subject_tag(tag) == tag
         )
 
+    def may_exist(self, subject: Descriptor) -> bool:
+        """Whether there may be a list for a subject."""
+        tag = referrers.tag_of(subject.digest)
+        return self._tags is None or tag in self._tags
+
     def of(self, subject: Descriptor) -> list[Descriptor]:
         """The referrers of a subject; empty without a list."""
-        tag = referrers.tag_of(subject.digest)
-        if self._tags is not None and tag not in self._tags:
+        if not self.may_exist(subject):
             return []
+        tag = referrers.tag_of(subject.digest)
         try:
             index = self._store.resolve_ahead(tag)
         except errors.NotFound:

@@ -16,7 +16,8 @@ from imageprep_client.oci import mediatypes
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.registry import description
-from imageprep_client.stores.registry.session import RegistrySession, Request
+from imageprep_client.stores.registry.repository import Request
+from imageprep_client.stores.registry.session import RegistrySession
 
 #: The page size, and the queries to use if it is refused.
 PAGE = 1000
@@ -69,15 +70,8 @@ def referrers(
 ) -> list[Descriptor] | None:
     """The referrers of a subject; None without the referrers API.
 
-    GitHub's registry has none, and redirects to pages of another host that
-    limit the rate of requests.
-
     :raises Refused: if the registry refuses the request other than by 404.
     """
-    request = request._replace(
-        headers={"Accept": mediatypes.OCI_INDEX},
-        dispensable=True,
-    )
     descriptors: dict[str, Descriptor] = {}
     try:
         for document in _pages(registry, request, None):

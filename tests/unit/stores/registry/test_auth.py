@@ -20,7 +20,7 @@ from imageprep_client.stores.registry.auth.challenges import (
 from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
-from imageprep_client.stores.registry.session import Request
+from imageprep_client.stores.registry.repository import Request
 from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault

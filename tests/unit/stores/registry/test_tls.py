@@ -18,7 +18,7 @@ from imageprep_client import errors
 from imageprep_client.http.transport import TLS, Timeouts, Transports
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Endpoint, Hosts
-from imageprep_client.stores.registry.session import probe
+from imageprep_client.stores.registry.endpoints.probing import probe
 from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault

@@ -1,0 +1,105 @@
+"""Short messages in place of those of the libraries."""
+
+from __future__ import annotations
+
+import errno
+import re
+import ssl
+from collections.abc import Iterable
+
+import urllib3
+
+from imageprep_client import errors
+from imageprep_client.http import urls
+from imageprep_client.http.limits import TooSlow
+from imageprep_client.http.messages import Broken
+
+#: Remedies by the codes of OpenSSL for certificates of known authorities.
+_REMEDIES = dict.fromkeys(
+    (9, 10), "renew the certificate, or correct the clock of this host"
+) | dict.fromkeys((62, 64), "use a name that is in the certificate")
+
+#: The error of the standard library if a proxy refuses CONNECT.
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
+
+
+def unreachable(url: str, error: Exception) -> errors.Unreachable:
+    """The failure of a connection in one short line."""
+    where, scheme = urls.authority(url), urls.origin(url)[0]
+    if isinstance(error, TooSlow):
+        return errors.Unreachable(f"{where}: {error}", errno=errno.ETIMEDOUT)
+    if isinstance(error, Broken):
+        return errors.Unreachable(f"{where}: {error}")
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return _unverified(where, cause)
+    via = where
+    if any(isinstance(c, urllib3.exceptions.ProxyError) for c in causes):
+        via = f"{where} through the proxy"
+    for cause in causes:
+        if isinstance(cause, ssl.SSLError):
+            reason = str(cause.reason or "TLS error").replace("_", " ")
+            told = f"{via}: TLS failed ({reason.lower()})"
+            if cause.reason != "WRONG_VERSION_NUMBER":
+                return errors.Unreachable(told)
+            return errors.Unreachable(
+                told,
+                hint="the server speaks plain HTTP; if that is meant, give"
+                f" --insecure-registry {where}",
+                temporary=False,
+            )
+    for cause in reversed(causes):
+        if isinstance(cause, OSError) and cause.strerror:
+            return errors.Unreachable(
+                f"{via}: {plain(cause.strerror)}", errno=cause.errno
+            )
+    for cause in causes:
+        if isinstance(cause, (TimeoutError, urllib3.exceptions.TimeoutError)):
+            return errors.Unreachable(
+                f"{via}: timed out ({scheme})", errno=errno.ETIMEDOUT
+            )
+    if refused := _TUNNEL.match(str(causes[-1])):
+        return errors.Unreachable(f"{via}: refused with {refused[1]}")
+    return errors.Unreachable(
+        f"{via}: connection broken ({causes[-1].__class__.__name__})"
+    )
+
+
+def _unverified(
+    where: str, error: ssl.SSLCertVerificationError
+) -> errors.Unverified:
+    reason = plain(error.verify_message)
+    remedy = _REMEDIES.get(
+        error.verify_code,
+        "give the certificate of its authority with --cacert or as"
+        f" /etc/containers/certs.d/{where}/ca.crt",
+    )
+    return errors.Unverified(
+        f"{where}: certificate cannot be verified ({reason})",
+        hint=f"{remedy}; or, if anyone may read and change what travels,"
+        f" give --insecure-registry {where}",
+    )
+
+
+def plain(text: str) -> str:
+    """A reason of a library in the style of our messages."""
+    return text.strip().rstrip(".").lower()
+
+
+def _causes(error: BaseException) -> Iterable[BaseException]:
+    """The error and what is wrapped in it, outermost first."""
+    seen: set[int] = set()
+    queue: list[object] = [error]
+    while queue:
+        item = queue.pop(0)
+        if not isinstance(item, BaseException) or id(item) in seen:
+            continue
+        seen.add(id(item))
+        yield item
+        queue += [
+            getattr(item, "reason", None),
+            *item.args,
+            item.__cause__,
+            item.__context__,
+        ]

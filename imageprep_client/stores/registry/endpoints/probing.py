@@ -1,0 +1,61 @@
+"""Whether a registry answers at an endpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import urllib.parse
+
+from imageprep_client import errors
+from imageprep_client.http import urls
+from imageprep_client.http.transport import Response, Timeouts, Transports
+from imageprep_client.stores.registry.endpoints.hosts import Endpoint
+from imageprep_client.stores.registry.repository import Request
+from imageprep_client.stores.registry.session import API, USER_AGENT
+
+
+def probe(
+    endpoint: Endpoint,
+    transports: Transports,
+    timeouts: Timeouts,
+    first: Request | None = None,
+) -> Response | None:
+    """The response of a registry at this endpoint; None if there is none.
+
+    No secret is sent. TLS servers answer a plain request with 400, and web
+    servers redirect it to TLS or a login: neither is a registry.
+
+    :param first: a GET or HEAD to send, whose response can be used; None:
+        the version check of the distribution API.
+    :raises Unreachable: if no server answers.
+    """
+    asked = first or Request("GET", "/v2/", endpoint.host)
+    response = transports.of(endpoint.tls).send(
+        asked.method,
+        f"{endpoint.base}{asked.url}",
+        {"User-Agent": USER_AGENT, **asked.headers},
+        None,
+        (min(timeouts.connect, 3.0), min(timeouts.read, 10.0)),
+    )
+    no_registry = response.status == 400 or (
+        response.status in urls.REDIRECTS and not _is_elsewhere(response)
+    )
+    if no_registry and first is not None:
+        # Some registries answer so for this object only.
+        no_registry = probe(endpoint, transports, timeouts) is None
+    if no_registry or first is None:
+        response.discard()
+    return None if no_registry else response
+
+
+def _is_elsewhere(response: Response) -> bool:
+    """Whether a redirect leads to an API, and not only to TLS."""
+    location = response.headers.get("Location")
+    if not location:
+        return False
+    with contextlib.suppress(errors.StoreError):
+        target = urls.follow(response.url, location, "redirect")
+        scheme, host, _ = urls.origin(target)
+        own_scheme, own_host, _ = urls.origin(response.url)
+        api = API in urllib.parse.urlsplit(target).path
+        return api and (scheme == own_scheme or host != own_host)
+    return False

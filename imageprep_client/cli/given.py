@@ -1,4 +1,4 @@
-"""Checks of the command line, above all for empty values.
+"""Values of the command line, and checks, above all for empty ones.
 
 An unset variable, as in ``--plan "$PLAN"``, results in an empty value. It must
 not be treated like a missing option: a run would not write the plan, and prune
@@ -8,6 +8,7 @@ would delete from another registry.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -28,15 +29,18 @@ _MAY_BE_EMPTY = frozenset(
         "--username",
     }
 )
-
-
+#: Names of arguments that are paths of this host.
+_PATHS = frozenset({"<file>", "<directory>", "<report>", "<inventory>"})
 _UNKNOWN = re.compile(r"unrecognized arguments: (--[\w-]+)")
 #: argparse takes a word with a hyphen for an option.
 _NO_VALUE = re.compile(r"argument (?:\S+/)?(--[\w-]+): expected one argument")
 
 
 def watch(parser: argparse.ArgumentParser) -> None:
-    """Record the empty values of arguments that are added afterwards.
+    """Look at the values of arguments that are added afterwards.
+
+    Empty values are recorded. A leading ``~`` of a path is the home, since
+    shells leave it as it is in ``--option=~/file``.
 
     The default of a positional that can be left out must not be empty, since
     argparse does not tell it from a value.
@@ -109,6 +113,13 @@ def empty(name: str) -> errors.InvalidArgument:
     )
 
 
+def _at_home(paths: Any) -> Any:
+    """The path, or the list of paths, with the home in place of ``~``."""
+    if isinstance(paths, list):
+        return [_at_home(path) for path in paths]
+    return os.path.expanduser(paths) if isinstance(paths, str) else paths
+
+
 class _Store(argparse.Action):
     """Stores a value."""
 
@@ -125,6 +136,8 @@ class _Store(argparse.Action):
         ):
             before = getattr(namespace, _EMPTY, ())
             setattr(namespace, _EMPTY, (*before, name))
+        if self.metavar in _PATHS:
+            values = _at_home(values)
         setattr(namespace, self.dest, self.stored(namespace, values))
 
     def stored(self, namespace: argparse.Namespace, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Empty values of the command line are found."""
+"""Values of the command line, above all empty ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ def _parsed(*words: str) -> argparse.Namespace:
     group.add_argument("--name", default="")
     group.add_argument("--other", default="")
     parser.add_argument("--append-tag", default="x")
-    parser.add_argument("-f", "--file", action="append", default=[])
+    parser.add_argument(
+        "-f", "--file", metavar="<file>", action="append", default=[]
+    )
     parser.add_argument("--dry-run", action="store_true")
     return parser.parse_args(words)
 
@@ -43,6 +45,14 @@ def test_empty_as_with_tripleoclient() -> None:
     found = _parsed("--append-tag", "")
     given.check(found)
     assert found.append_tag == ""
+
+
+def test_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path may begin with the home; other values stay as they are."""
+    monkeypatch.setenv("HOME", "/home/me")
+    found = _parsed("--file=~/x", "-f", "a~/y", "--name=~/z")
+    assert found.file == ["/home/me/x", "a~/y"]
+    assert found.name == "~/z"
 
 
 @pytest.mark.parametrize(

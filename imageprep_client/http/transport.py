@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import socket
 import ssl
 import threading
@@ -333,10 +334,15 @@ def make_context(tls: TLS) -> ssl.SSLContext:
     defaults = ssl.get_default_verify_paths()
     if not defaults.cafile and not defaults.capath:
         context.load_verify_locations(requests.utils.DEFAULT_CA_BUNDLE_PATH)
-    for path in tls.ca_files:
+    bundle = _bundle() if tls.verify else ""
+    for path in (*tls.ca_files, *([bundle] if bundle else ())):
+        directory = path == bundle and os.path.isdir(path)
         try:
-            inputs.check(path)
-            context.load_verify_locations(path)
+            if not directory:
+                inputs.check(path)
+            context.load_verify_locations(
+                **{"capath" if directory else "cafile": path}
+            )
         except OSError as error:  # which ssl.SSLError is
             raise _bad_file(
                 path, "CA certificates in PEM format", error
@@ -356,6 +362,18 @@ def make_context(tls: TLS) -> ssl.SSLContext:
         # The client has warned of this registry already.
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     return context
+
+
+def _bundle() -> str:
+    """The authorities that the environment has for the requests library.
+
+    The other commands of ``openstack`` trust them, too. They are a file or a
+    directory of hashed names.
+    """
+    environment = os.environ
+    return environment.get("REQUESTS_CA_BUNDLE") or environment.get(
+        "CURL_CA_BUNDLE", ""
+    )
 
 
 def _no_password() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -54,6 +55,45 @@ def test_cacert(
         .exists(BLOB.descriptor)
     )
     assert hosts.insecure_in_use() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "hashed"),
+    [
+        ("REQUESTS_CA_BUNDLE", False),
+        ("REQUESTS_CA_BUNDLE", True),
+        ("CURL_CA_BUNDLE", False),
+        ("SSL_CERT_FILE", False),
+    ],
+)
+def test_authorities_of_the_environment(
+    secure: RegistryServer,
+    certificates: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    hashed: bool,
+) -> None:
+    """Authorities that other commands of openstack trust are trusted."""
+    named = certificates / "ca.crt"
+    if hashed:
+        shutil.copy(named, tmp_path / "ca.crt")
+        subprocess.run(["openssl", "rehash", tmp_path], check=True)
+        named = tmp_path
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.setenv(name, str(named))
+    assert probe(Endpoint(secure.host, secure.url), Transports(1), Timeouts())
+
+
+def test_missing_authorities_of_the_environment(
+    secure: RegistryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bundle that does not exist is named, where it would be used."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nonexistent.pem")
+    endpoint = Endpoint(secure.host, secure.url, TLS(verify=False))
+    assert probe(endpoint, Transports(1), Timeouts())
+    with pytest.raises(errors.InvalidFile, match=r"/nonexistent\.pem"):
+        probe(Endpoint(secure.host, secure.url), Transports(1), Timeouts())
 
 
 def test_certs_d(

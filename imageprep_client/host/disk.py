@@ -162,6 +162,18 @@ def mounts() -> Sequence[MountPoint]:
     return mounted
 
 
+def mounts_below(path: Path) -> list[str]:
+    """The mounts at a directory and below it, by their absolute paths."""
+    top = str(path.resolve())
+    return sorted(
+        {
+            mount.point
+            for mount in mounts()
+            if mount.point == top or mount.point.startswith(f"{top}/")
+        }
+    )
+
+
 def synchronise_directory(path: str | Path, dir_fd: int | None = None) -> None:
     """Return when the names in a directory are on the disk.
 

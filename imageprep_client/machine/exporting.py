@@ -292,14 +292,14 @@ def _snapshot(root: MachineRoot) -> Iterator[Path]:
 def _mounted(root: Path) -> list[ScrubbedPath]:
     """The mounts below the root on this host, which are not part of it."""
     top = f"{root.resolve()}/"
-    points = {
-        mount.point.removeprefix(top)
-        for mount in disk.mounts()
-        if mount.point.startswith(top)
-    }
+    points = [
+        point.removeprefix(top)
+        for point in disk.mounts_below(root)
+        if point.startswith(top)
+    ]
     return [
         ScrubbedPath(point, Category.VOLATILE, Scrub.CLEAR)
-        for point in sorted(points)
+        for point in points
         if (root / point).is_dir()
     ]
 

@@ -130,7 +130,9 @@ def _staged(place: ImportTarget) -> Iterator[Path]:
             if btrfs.is_btrfs(staging):
                 btrfs.create(root)
             else:
-                root.mkdir(mode=0o700)
+                root.mkdir()
+            # The archive may not have it; nobody else can reach it yet.
+            root.chmod(0o755)
         yield root
     finally:
         remove(staging)

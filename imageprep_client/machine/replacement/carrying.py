@@ -27,6 +27,8 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 #: Bytes that the kernel copies at once.
 _CHUNK = 1 << 30
+#: Directories in one another: both of each level are open.
+_DEEPEST = 200
 #: Reasons to copy through memory: another file system, or no such call.
 _UNSUPPORTED = frozenset(
     {errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
@@ -156,6 +158,12 @@ class CarriedFiles:
     def _copy_directory(
         self, path: str, old: int, new: int, name: str, seen: set[str]
     ) -> None:
+        if path.count("/") >= _DEEPEST:
+            raise errors.InvalidContent(
+                f"{path[:100]}: has too many directories in one another to be"
+                " carried over",
+                hint="remove them, or carry nothing over with --no-carry",
+            )
         with opened(name, _DIRECTORY, dir_fd=old) as source:
             try:
                 os.mkdir(name, 0o700, dir_fd=new)

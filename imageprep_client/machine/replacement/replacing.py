@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -111,9 +110,9 @@ class RootChanges:
             def make(path: Path) -> None:
                 if self._root.is_subvolume:
                     btrfs.create(path)
-                    path.chmod(0o755)
                 else:
-                    path.mkdir(mode=0o755)
+                    path.mkdir()
+                path.chmod(0o755)
                 fill(path)
                 if request.carries:
                     carried.append(carrying.CarriedFiles(path))
@@ -224,16 +223,13 @@ class RootChanges:
 
 
 def _check_movable(root: MachineRoot) -> None:
-    """Check that the directory of a root can be renamed.
+    """Check that the directory of a root can be renamed, and then removed.
 
     :raises InvalidArgument: when it cannot.
     """
     name = root.name
-    if not root.is_subvolume and os.path.ismount(root.path):
-        raise errors.InvalidArgument(
-            f"{name}: its root {root.path} is a mount point",
-            hint="keep the root in a directory of a file system",
-        )
+    for path in (root.path, *(v.path for v in versions.kept(root.path))):
+        roots.check_unmounted(path)
     users = [
         other.name
         for other in roots.list_roots(str(root.store.path))

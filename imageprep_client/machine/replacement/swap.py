@@ -94,7 +94,7 @@ class Swap:
                 (temporary / _NAME).rename(self._beside)
                 temporary.rmdir()
         except BaseException:
-            versions.delete(self._root, temporary)
+            _discard(self._root, temporary, self._observer)
             self._journal.clear()
             raise
 
@@ -143,7 +143,7 @@ class Swap:
             raise
         self._record = self._record.at(Step.KEPT)
         self._journal.write(self._record)
-        archived = finish(self._journal, self._record)
+        archived = finish(self._journal, self._record, self._observer)
         return SwapResult(archived=archived, outage=outage, added=added)
 
     def _restore(self, cause: BaseException) -> None:
@@ -170,12 +170,13 @@ def recover(
     record = journal.read()
     if record is not None:
         if record.step is Step.KEPT:
-            finish(journal, record)
+            finish(journal, record, observer)
             observer.note(f"{record.machine}: completed an interrupted change")
         else:
             undo(journal, record, runtime, observer)
             observer.note(f"{record.machine}: reverted an interrupted change")
-    versions.remove_leftovers(root)
+    for path in versions.leftovers(root):
+        _discard(root, path, observer)
 
 
 def undo(
@@ -192,14 +193,16 @@ def undo(
         exchange(root, beside)
     if record.temporary:
         for path in (Path(record.temporary), beside):
-            versions.delete(root, path)
+            _discard(root, path, observer)
     if record.was_running and runtime.leader() is None:
         observer.note(f"{record.machine}: starting it with its old root")
         runtime.start()
     journal.clear()
 
 
-def finish(journal: Journal, record: ChangeRecord) -> Path | None:
+def finish(
+    journal: Journal, record: ChangeRecord, observer: Observer
+) -> Path | None:
     """Keep the old root under its name, and delete older versions.
 
     :returns: the old root; None when it is not kept.
@@ -208,6 +211,19 @@ def finish(journal: Journal, record: ChangeRecord) -> Path | None:
     archived = Path(record.archived)
     if beside != archived and beside.exists():
         beside.rename(archived)
-    versions.prune(root, record.keep)
+    for known in versions.kept(root)[record.keep :]:
+        _discard(root, known.path, observer)
     journal.clear()
     return archived if archived.exists() else None
+
+
+def _discard(root: Path, path: Path, observer: Observer) -> None:
+    """Delete what is no longer needed; failures are no reason to stop.
+
+    What is left is deleted by the next command.
+    """
+    try:
+        with disk.reported(root):
+            versions.delete(root, path)
+    except errors.ImagePrepError as error:
+        observer.warning(f"{path}: not deleted: {error}")

@@ -83,19 +83,17 @@ def temporary(root: Path) -> Path:
     return root.with_name(_prefix(root) + secrets.token_hex(8))
 
 
-def prune(root: Path, keep: int) -> None:
-    """Delete all but the newest versions."""
-    for known in kept(root)[keep:]:
-        delete(root, known.path)
-
-
 def delete(root: Path, path: Path) -> None:
     """Delete the root or what is beside it, if it is there.
 
     A deletion that is killed leaves a temporary name.
+
+    :raises InvalidArgument: when something is mounted in it.
+    :raises StoreError: when it cannot be deleted.
     """
     if not path.is_dir() or path.is_symlink():
         return
+    roots.check_unmounted(path)
     if not path.name.startswith(_prefix(root)):
         hidden = temporary(root)
         path.rename(hidden)
@@ -103,11 +101,13 @@ def delete(root: Path, path: Path) -> None:
     roots.remove(path)
 
 
-def remove_leftovers(root: Path) -> None:
-    """Delete what killed commands left under temporary names of a root."""
-    for path in root.parent.iterdir():
-        if path.name.startswith(_prefix(root)):
-            delete(root, path)
+def leftovers(root: Path) -> list[Path]:
+    """What killed commands left under temporary names of a root."""
+    return [
+        path
+        for path in root.parent.iterdir()
+        if path.name.startswith(_prefix(root))
+    ]
 
 
 def _prefix(root: Path) -> str:

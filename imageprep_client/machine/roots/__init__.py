@@ -1,7 +1,11 @@
 """Roots of machines: where they are, of which kind, and their state."""
 
 from imageprep_client.machine.roots.finding import find, list_roots, open_store
-from imageprep_client.machine.roots.removal import clean_temporary, remove
+from imageprep_client.machine.roots.removal import (
+    check_unmounted,
+    clean_temporary,
+    remove,
+)
 from imageprep_client.machine.roots.root import (
     MachineRoot,
     RootKind,
@@ -16,6 +20,7 @@ __all__ = [
     "RootStore",
     "RootStoreKind",
     "check_name",
+    "check_unmounted",
     "clean_temporary",
     "find",
     "list_roots",

@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-import shutil
 from pathlib import Path
 
 from imageprep_client import errors
+from imageprep_client.host import disk
 from imageprep_client.programs import btrfs
+from imageprep_client.programs.process import Program
+
+#: It removes directories however deep they are nested.
+_RM = Program(
+    "rm",
+    {"LC_ALL": "C.UTF-8"},
+    package="coreutils",
+    hints=(("Operation not permitted", "look for it with: lsattr -R"),),
+)
 
 
 def remove(path: Path) -> None:
-    """Remove a root, or a directory with a root in it."""
+    """Remove a root, or a directory with a root in it.
+
+    :raises InvalidArgument: when something is mounted in it.
+    :raises StoreError: when it cannot be removed.
+    """
+    check_unmounted(path)
     if btrfs.is_subvolume(path):
         btrfs.delete(path)
         return
     for below in path.iterdir():
         if not below.is_symlink() and btrfs.is_subvolume(below):
             btrfs.delete(below)
-    shutil.rmtree(path)
+    _RM.run("-rf", "--", str(path), last=True)
+
+
+def check_unmounted(path: Path) -> None:
+    """Check that nothing is mounted at a directory or below it.
+
+    :raises InvalidArgument: when something is.
+    """
+    if mounted := disk.mounts_below(path):
+        raise errors.InvalidArgument(
+            f"{path}: {', '.join(mounted[:5])} is mounted on this host",
+            hint="unmount it first",
+        )
 
 
 def clean_temporary(above: Path, name: str, verb: str) -> Path:
@@ -37,17 +64,7 @@ def clean_temporary(above: Path, name: str, verb: str) -> Path:
             and left.is_dir()
             and not left.is_symlink()
         ):
-            _remove_left(left)
+            # Another process may remove it, too.
+            with contextlib.suppress(FileNotFoundError):
+                remove(left)
     return above / f".#{name}.{verb}.{os.getpid()}"
-
-
-def _remove_left(path: Path) -> None:
-    try:
-        remove(path)
-    except FileNotFoundError:
-        pass  # another process removes it, too
-    except OSError as error:
-        raise errors.StoreError(
-            f"{path}: cannot be removed: {errors.reason(error)}",
-            hint=errors.as_root(error),
-        ) from error

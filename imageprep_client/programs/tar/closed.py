@@ -75,7 +75,8 @@ def _check(result: int, what: str) -> None:
 if __name__ == "__main__":
     try:
         close(sys.argv[1])
-        os.umask(0)
+        # Directories that the archive does not have are made with it.
+        os.umask(0o022)
         os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606 - without a shell
     except OSError as error:
         hint = "Linux 5.12 is needed, and root"

@@ -63,17 +63,25 @@ class Holder:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class OldService:
-    """The service that a holder has kept.
+class TargetContainer:
+    """A container that is to run.
 
-    :ivar service: the specification, without environment.
-    :ivar environment: all that the container was given.
+    :ivar image: as podman is to find it: pinned by digest, or an ID.
+    :ivar digest: the one to name.
+    :ivar digests: all that the container may show.
+    :ivar environment: values beside those of the specification; in no
+        command line.
+    :ivar runs: whether it is to be started.
     """
 
     service: Service
-    image: ContainerImage
+    image: str
     digest: str
-    environment: Mapping[str, str] = dataclasses.field(repr=False)
+    digests: frozenset[str]
+    environment: Mapping[str, str] = dataclasses.field(
+        default_factory=dict, repr=False
+    )
+    runs: bool = True
 
 
 def holder_name(service: str, generation: int) -> str:
@@ -184,8 +192,10 @@ def held(
     name: str,
     container: InspectedContainer | None,
     images: Mapping[str, ContainerImage],
-) -> OldService:
-    """The service that a holder has kept.
+    *,
+    runs: bool = True,
+) -> TargetContainer:
+    """The container that a holder has kept.
 
     :param container: the holder; None when it is gone.
     :param images: local images by ID, that of the holder among them.
@@ -206,11 +216,13 @@ def held(
         raise errors.StoreError(
             f"{name}: the specification in its labels is damaged"
         ) from None
-    return OldService(
+    return TargetContainer(
         service,
-        image,
+        image.id,
         container.digest,
+        image.digests,
         adopting.own_environment(container, image),
+        runs,
     )
 
 

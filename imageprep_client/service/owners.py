@@ -7,7 +7,6 @@ container that has a unit is only changed through the unit.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Mapping
 
 from imageprep_client import errors
@@ -17,45 +16,9 @@ from imageprep_client.programs.podman import (
     Podman,
 )
 from imageprep_client.service import holding
-from imageprep_client.service.declaration import Service
 from imageprep_client.service.definitions import adopting
+from imageprep_client.service.holding import TargetContainer
 from imageprep_client.service.journal import StateDirectory
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class TargetContainer:
-    """A container that is to run.
-
-    :ivar image: as podman is to find it: pinned by digest, or an ID.
-    :ivar digest: the one to name.
-    :ivar digests: all that the container may show.
-    :ivar environment: values beside those of the specification; in no
-        command line.
-    :ivar runs: whether it is to be started.
-    """
-
-    service: Service
-    image: str
-    digest: str
-    digests: frozenset[str]
-    environment: Mapping[str, str] = dataclasses.field(
-        default_factory=dict, repr=False
-    )
-    runs: bool = True
-
-
-def old_target(
-    old: holding.OldService, *, runs: bool = True
-) -> TargetContainer:
-    """The container that a holder has kept."""
-    return TargetContainer(
-        old.service,
-        old.image.id,
-        old.digest,
-        old.image.digests,
-        old.environment,
-        runs,
-    )
 
 
 def same_target(

@@ -20,6 +20,7 @@ from imageprep_client.programs.podman import (
     Podman,
 )
 from imageprep_client.service import holding
+from imageprep_client.service.holding import TargetContainer
 from imageprep_client.service.journal import (
     HistoryEntry,
     SwapJournal,
@@ -27,7 +28,7 @@ from imageprep_client.service.journal import (
     SwapState,
     now,
 )
-from imageprep_client.service.owners import Owner, TargetContainer, old_target
+from imageprep_client.service.owners import Owner
 from imageprep_client.service.units import ServiceHost
 
 #: Seconds that a container which is given up has before SIGKILL.
@@ -188,8 +189,12 @@ class Reverter:
                     current and is_old and not current.is_lost
                 ):
                     holder = containers.get(record.holder)
-                    old = holding.held(record.holder, holder, images)
-                    target = old_target(old, runs=record.old_running)
+                    target = holding.held(
+                        record.holder,
+                        holder,
+                        images,
+                        runs=record.old_running,
+                    )
                 owner = self._find_owner(record.service, current, record.unit)
             except errors.ImagePrepError as error:
                 failures.append(error)

@@ -16,8 +16,9 @@ from imageprep_client.service.declaration import (
     NodeDeclaration,
     Service,
 )
+from imageprep_client.service.holding import TargetContainer
 from imageprep_client.service.images import ImageRegistries, ResolvedImage
-from imageprep_client.service.owners import TargetContainer, same_target
+from imageprep_client.service.owners import same_target
 from imageprep_client.service.reverting import named, remove_leftovers
 from imageprep_client.service.swapping import (
     ServiceSwap,

@@ -20,8 +20,9 @@ from imageprep_client.programs.podman import (
 )
 from imageprep_client.service import holding
 from imageprep_client.service.declaration import Probe
+from imageprep_client.service.holding import TargetContainer
 from imageprep_client.service.journal import SwapJournal, SwapRecord, SwapState
-from imageprep_client.service.owners import Owner, TargetContainer
+from imageprep_client.service.owners import Owner
 from imageprep_client.service.probing import HealthWatch
 from imageprep_client.service.reverting import Reverter, entry, named
 from imageprep_client.service.units import ServiceHost

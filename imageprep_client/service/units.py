@@ -11,8 +11,9 @@ from imageprep_client.host import files, inputs
 from imageprep_client.observer import Observer
 from imageprep_client.programs import systemd
 from imageprep_client.programs.podman import InspectedContainer, Podman
+from imageprep_client.service.holding import TargetContainer
 from imageprep_client.service.journal import StateDirectory
-from imageprep_client.service.owners import Owner, TargetContainer
+from imageprep_client.service.owners import Owner
 
 _UNITS = tuple(
     Path(directory)

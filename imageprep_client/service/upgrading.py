@@ -13,11 +13,8 @@ from imageprep_client.service.declaration import (
     NodeDeclaration,
 )
 from imageprep_client.service.definitions import adopting
-from imageprep_client.service.owners import (
-    TargetContainer,
-    old_target,
-    same_target,
-)
+from imageprep_client.service.holding import TargetContainer
+from imageprep_client.service.owners import same_target
 from imageprep_client.service.running import (
     PreparedService,
     RunningServices,
@@ -254,7 +251,7 @@ class Node(RunningServices):
                 holder.name, containers.get(holder.name), images
             )
             reason = f"back to generation {holder.generation}"
-            restored[holder.service] = old_target(old), reason
+            restored[holder.service] = old, reason
         replaced = [containers[n] for n in restored if n in containers]
         for service in declaration.select([]):
             current = containers.get(service.name)

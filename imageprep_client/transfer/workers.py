@@ -19,6 +19,7 @@ from typing import Generic, Self, TypeVar
 
 from imageprep_client import errors
 from imageprep_client.stores import base
+from imageprep_client.transfer.window import Window
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -179,9 +180,17 @@ class Workers:
                     return
                 finally:
                     queue.done(lane, further)
+                    if further:
+                        team.grow(queue.size)
 
-        count = min(self._concurrency, most, queue.most)
-        self._run(drain, count, queue)
+        team = _Team(drain, min(self._concurrency, most))
+        team.grow(queue.size)
+        try:
+            team.wait()
+        except BaseException:
+            self.stop()
+            team.abandon()
+            raise
         if defects:
             raise defects[0]
         return failures
@@ -202,10 +211,10 @@ class Workers:
         :param request: requests what the work on an item reads first; None:
             nothing can be requested ahead.
         """
-        window = _Window(items, request, self._concurrency)
+        window = Window(items, request, self._concurrency)
         failures: list[tuple[T, errors.ImagePrepError]] = []
 
-        def one_by_one(window: _Window[T]) -> None:
+        def one_by_one(window: Window[T]) -> None:
             with contextlib.closing(window):
                 while taken := window.take():
                     item, prefetched = taken
@@ -223,38 +232,47 @@ class Workers:
         self.each(one_by_one, [window])
         return failures + self.each(work, window.aside)
 
-    def _run(
-        self, drain: Callable[[], None], count: int, queue: _Queue[T]
-    ) -> None:
-        """Run it in `count` threads, or fewer if more cannot start or help."""
-        ends: list[threading.Event] = []
-        try:
-            for _ in range(count):
-                if queue.is_done:
-                    break
-                try:
-                    ends.append(_threads.run(drain))
-                except RuntimeError:
-                    # The user or the container has reached its limit.
-                    break
-            if not ends:
-                drain()
-            for end in ends:
-                # A signal that comes just before a wait does not end it.
-                while not end.wait(_PERIOD):
-                    pass
-        except BaseException:
-            self.stop()
-            limit = time.monotonic() + _GRACE
-            for end in ends:
-                end.wait(max(0.0, limit - time.monotonic()))
-            raise
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._stop.set()
+
+
+class _Team:
+    """Threads that do the same work.
+
+    :param work: raises nothing.
+    :param limit: how many there are, at most.
+    """
+
+    def __init__(self, work: Callable[[], None], limit: int) -> None:
+        self._work = work
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._ends: list[threading.Event] = []
+
+    def grow(self, size: int) -> None:
+        """Start threads until there are `size`, within the limit."""
+        # The user or the container may have reached its own limit.
+        with self._lock, contextlib.suppress(RuntimeError):
+            while len(self._ends) < min(size, self._limit):
+                self._ends.append(_threads.run(self._work))
+
+    def wait(self) -> None:
+        """Wait until all threads have ended; without any, do the work."""
+        if not self._ends:
+            self._work()
+        for end in self._ends:  # which may still grow
+            # A signal that comes just before a wait does not end it.
+            while not end.wait(_PERIOD):
+                pass
+
+    def abandon(self) -> None:
+        """Give the threads a moment to end."""
+        limit = time.monotonic() + _GRACE
+        for end in self._ends:
+            end.wait(max(0.0, limit - time.monotonic()))
 
 
 class _Threads:
@@ -313,10 +331,7 @@ def _affordable() -> int:
 
 
 class _Queue(Generic[T]):
-    """The pending work of one `Workers.each`.
-
-    :ivar most: the number of threads that can be used.
-    """
+    """The pending work of one `Workers.each`."""
 
     def __init__(
         self,
@@ -332,8 +347,6 @@ class _Queue(Generic[T]):
         self._changed = threading.Condition(self._lock)
         with self._lock:
             self._add(items)
-        # Items of a narrow lane are often followed by many of others.
-        self.most = sum(len(lane.items) for lane in self._lanes)
 
     def _add(self, items: Iterable[T]) -> None:
         for item in items:
@@ -341,12 +354,10 @@ class _Queue(Generic[T]):
             self._changed.notify()
 
     @property
-    def is_done(self) -> bool:
-        """Whether all items are done, and none can be added."""
+    def size(self) -> int:
+        """The number of items that are not done."""
         with self._lock:
-            return not self._busy and not any(
-                lane.items for lane in self._lanes
-            )
+            return self._busy + sum(len(lane.items) for lane in self._lanes)
 
     def take(self) -> tuple[T, _Lane[T]] | None:
         """The next item and its lane, until `done`; None at the end."""
@@ -390,55 +401,3 @@ class _Lane(Generic[T]):
         self.limit = limit
         self.busy = 0
         self.items: collections.deque[T] = collections.deque()
-
-
-class _Window(Generic[T]):
-    """Items, the next of which are requested already.
-
-    :param size: how many are, at most.
-    :ivar items: those that are not requested.
-    :ivar aside: those that cannot be requested ahead. After a failure these
-        are all: whoever repeats the request hears the reason.
-    """
-
-    def __init__(
-        self,
-        items: Iterable[T],
-        request: Callable[[T], base.Prefetched | None],
-        size: int,
-    ) -> None:
-        self.items = collections.deque(items)
-        self.aside: list[T] = []
-        self._request = request
-        self._size = size
-        self._requested: collections.deque[tuple[T, base.Prefetched]] = (
-            collections.deque()
-        )
-
-    def take(self) -> tuple[T, base.Prefetched] | None:
-        """The next item, whose response is there; None at the end."""
-        with contextlib.suppress(errors.StoreError):
-            self._fill()
-            if self._requested:
-                self._requested[0][1].wait()
-                return self._requested.popleft()
-        return None
-
-    def _fill(self) -> None:
-        while self.items and len(self._requested) < self._size:
-            item = self.items[0]
-            prefetched = self._request(item)
-            self.items.popleft()
-            if prefetched is None:
-                self.aside.append(item)
-            else:
-                self._requested.append((item, prefetched))
-
-    def close(self) -> None:
-        """Put aside whatever is left."""
-        for item, prefetched in self._requested:
-            prefetched.close()
-            self.aside.append(item)
-        self._requested.clear()
-        self.aside += self.items
-        self.items.clear()

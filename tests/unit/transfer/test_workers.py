@@ -78,6 +78,21 @@ def test_limit_bounds_the_threads():
     assert len(names) == 2
 
 
+def test_further_items_get_threads():
+    """Items that follow a single one are done at the same time."""
+    barrier = threading.Barrier(4, timeout=60)
+
+    def work(number: int) -> range:
+        if not number:
+            return range(1, 5)
+        barrier.wait()
+        return range(0)
+
+    with Workers(4, keep_going=False) as workers:
+        workers.each(work, [0])
+    assert not barrier.broken
+
+
 def test_threads_are_used_again():
     """The threads of one phase do the work of the next, of any run."""
     barrier = threading.Barrier(4, timeout=30)

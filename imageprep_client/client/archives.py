@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from imageprep_client import errors
+from imageprep_client.client import locations
 from imageprep_client.container import carrying
 from imageprep_client.container.carrying import Carrying
 from imageprep_client.container.request import PrepareRequest
-from imageprep_client.host import inputs
+from imageprep_client.host import files, inputs
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.location import Location
 
@@ -38,7 +39,7 @@ def place(text: str) -> Location:
             f"{text}: a directory whose kind of content is not given",
             hint=f"name a tree as image-serve:{text}, layouts as oci:{text}",
         )
-    return Location.parse(text)
+    return locations.place(text)
 
 
 @contextlib.contextmanager
@@ -63,6 +64,7 @@ def opened(request: PrepareRequest) -> Iterator[Carrying | None]:
     # Not at the top: most runs would wait for what they do not use.
     from imageprep_client.stores.archive import Archive, NewArchive
 
+    files.check(request.carry)
     archive = NewArchive(request.carry, part_size=request.part_size)
     with contextlib.closing(archive):
         reports = []

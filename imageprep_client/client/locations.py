@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import os
+
 from imageprep_client import errors
 from imageprep_client.oci import reference as references
+from imageprep_client.oci.location import Location
 from imageprep_client.oci.redaction import redacted
 from imageprep_client.oci.reference import Reference
+
+
+def place(text: str) -> Location:
+    """The place that a user names.
+
+    :raises InvalidReference: when it is no place for images.
+    :raises InvalidArgument: when it is a file without its kind.
+    """
+    if ":" not in text and os.path.isfile(text):
+        raise errors.InvalidArgument(
+            f"{text}: a file, and no registry",
+            hint=f"name an archive as oci-archive:{text}",
+        )
+    return Location.parse(text)
 
 
 def located(text: str) -> tuple[str, Reference]:

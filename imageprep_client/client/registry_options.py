@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Self
 
 from imageprep_client import errors
+from imageprep_client.client import locations
 from imageprep_client.heat.parameters import (
     INSECURE_REGISTRIES,
     MIRROR,
@@ -74,11 +75,12 @@ class RegistryOptions:
         :param registry_url: as the user named it; None: the tree of
             `image_serve`, or else the undercloud's registry.
         :raises InvalidReference: when it is no place for images.
+        :raises InvalidArgument: when it is a file without its kind.
         """
         if registry_url is None and self.image_serve:
             path = os.path.abspath(self.image_serve)
             return Location(f"image-serve:{path}")
-        return Location.parse(registry_url or undercloud.registry())
+        return locations.place(registry_url or undercloud.registry())
 
     def check_destinations(self, parameters: PrepareParameters) -> None:
         """Check that no entry has a directory where a tree takes everything.

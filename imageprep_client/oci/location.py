@@ -39,6 +39,12 @@ class Location:
 
         :raises InvalidReference: when it is no place for images.
         """
+        if text.startswith(("/", "./", "../")):
+            raise errors.InvalidReference(
+                f"{text[:300]!r}: a path, and no registry",
+                hint="name a tree as image-serve:DIRECTORY, layouts as"
+                " oci:DIRECTORY, an archive as oci-archive:FILE",
+            )
         references.check_complete(text, image=False)
         text = text.removeprefix("docker://").rstrip("/")
         registry, path = references.split(text)

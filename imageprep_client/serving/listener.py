@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import resource
 import socket
@@ -42,6 +43,12 @@ _PER_CONNECTION = 2
 _MAX_DESCRIPTORS = 4096
 #: Seconds in which the same warning is given once.
 _QUIET = 60.0
+_HINTS = {
+    errno.EADDRINUSE: "another server listens there; name another port with"
+    " --listen, or 0 for a free one",
+    errno.EADDRNOTAVAIL: "name an address of this host with --listen, or * for"
+    " all of them",
+}
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +87,8 @@ def bind(address: Address, idle: float = IDLE) -> list[socket.socket]:
         for listener in bound:
             listener.close()
         raise errors.InvalidArgument(
-            f"cannot listen on {address}: {errors.reason(error)}"
+            f"cannot listen on {address}: {errors.reason(error)}",
+            hint=_HINTS.get(error.errno or 0),
         ) from error
     return bound
 

@@ -228,3 +228,32 @@ def test_local_storage_elsewhere(openstack: base.OpenStack) -> None:
         status=2,
         stderr="'containers-storage:a:1': only push and hotfix .*\nhint: .*",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("/srv/images", "'/srv/images': a path, and no registry"),
+        ("./images", "'./images': a path, and no registry"),
+        ("env.yaml", "env.yaml: a file, and no registry"),
+    ],
+)
+def test_path_as_registry(site: Deployment, name: str, what: str) -> None:
+    """A path in the place of a registry is told at once, with its kinds."""
+    site.environment()
+    words = ("image-prepare", "image", "list", "--registry-url", name)
+    site.openstack(
+        *words, status=2, stderr=f"{what}\nhint: [^\n]* oci-archive:[^\n]*"
+    )
+
+
+def test_archive_in_no_directory(site: Deployment) -> None:
+    """An archive that cannot be written is told before anything is read."""
+    site.environment()
+    site.run(
+        *("--carry", "absent/images.tar"),
+        status=2,
+        stderr="absent/images.tar: no such directory: [^\n]*/absent"
+        "\nhint: [^\n]*",
+    )
+    assert not site.registry.log

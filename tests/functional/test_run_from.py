@@ -163,7 +163,7 @@ def test_image_that_is_not_there(site: Deployment) -> None:
     site.run(
         *(*TREE, "--from", f"oci:{site.home}/carried"),
         status=2,
-        stderr=r".*: oci:[^\n]*/carried/ns/openstack-keystone:17\.1\.3:"
+        stderr=r".*: oci:[^\n]*/carried//ns/openstack-keystone:17\.1\.3:"
         r" manifest unknown.*",
     )
 

@@ -49,10 +49,14 @@ def test_address_in_use(tree: ImageServeTree) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with (
-            pytest.raises(errors.InvalidArgument, match=f"{address}: address"),
+            pytest.raises(
+                errors.InvalidArgument, match=f"{address}: address"
+            ) as raised,
             tree_server.running(tree.path, address),
         ):
             pass
+    assert raised.value.hint
+    assert "another port" in raised.value.hint
 
 
 def test_new_images_are_served(tree: ImageServeTree) -> None:

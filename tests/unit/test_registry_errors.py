@@ -101,8 +101,11 @@ def lasting(method: str, status: int, path: str = "", **fault: Any) -> Fault:
     return Fault(method, path, status=status, times=None, **fault)
 
 
-def refused_login() -> errors.ImagePrepError:
-    with RegistryServer(gate=Bearer("me", "password")) as server:
+def refused_login(challenge: str | None = None) -> errors.ImagePrepError:
+    gate = Bearer("me", "password")
+    if challenge:
+        gate.challenge = lambda base, scope: challenge  # type: ignore[method-assign]
+    with RegistryServer(gate=gate) as server:
         known = Credentials({server.host: ("me", "wrong")})
         with client(Hosts(credentials=known)) as registries:
             store = registries.store(server.host, NAME)
@@ -233,6 +236,9 @@ SCENARIOS: dict[str, Callable[[pathlib.Path], errors.ImagePrepError]] = {
     ),
     "used the credentials of <user> for <registry> from <source>": lambda _: (
         refused_login()
+    ),
+    "did not send the credentials of <user> for <registry> from <source>": (
+        lambda _: refused_login("NTLM")
     ),
     "some registries answer so for what does not exist": lambda _: (
         refused_login()

@@ -8,6 +8,7 @@ import email.utils
 import http
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from imageprep_client import errors
 from imageprep_client.http import urls
@@ -41,7 +42,10 @@ _HINTS = {
 }
 _DIGEST_CODES = frozenset({"DIGEST_INVALID"})
 #: Keys of a reason in answers that have no list of errors.
-_OTHER_FORMS = ("error_description", "details", "message", "error")
+_OTHER_FORMS = (
+    *("error_description", "details", "displayMessage", "message"),
+    *("detail", "msg", "error"),
+)
 _READS = frozenset({"GET", "HEAD"})
 _SIZE_CODES = frozenset({"SIZE_INVALID"})
 #: Codes about the content that was sent. distribution answers 500 with one of
@@ -139,16 +143,27 @@ def _reason(response: Response) -> tuple[str, str]:
     try:
         document = json.loads(response.body(MAX_ERROR))
         listed = document.get("errors") or [
-            {"message": document[key]}
-            for key in _OTHER_FORMS
-            if key in document
+            document[key] for key in _OTHER_FORMS if key in document
         ]
-        known = (entry for entry in listed if entry.get("code") != "UNKNOWN")
-        chosen = next(known, listed[0])
+        found = [_entry(one) for one in listed]
+        known = (entry for entry in found if entry.get("code") != "UNKNOWN")
+        chosen = next(known, found[0])
         code, message = chosen.get("code"), chosen.get("message")
+        detail = chosen.get("detail")
+        if code == "UNKNOWN" and detail and isinstance(detail, str):
+            message = f"{message}: {detail}"
     except (*errors.MALFORMED, errors.StoreError):
         return "", ""
     if not isinstance(message, str):
         message = ""
     text = "".join(c if c.isprintable() else " " for c in message)
     return str(code or ""), " ".join(text.split())[:_MAX_MESSAGE]
+
+
+def _entry(one: Any) -> Mapping[str, Any]:
+    """An error of a list: a mapping, or only a text in some gateways."""
+    if isinstance(one, str):
+        return {"message": one}
+    if not isinstance(one, Mapping):
+        raise TypeError("neither a mapping nor a text")
+    return one

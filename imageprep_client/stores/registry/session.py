@@ -253,9 +253,13 @@ class RegistrySession:
             )
         response = self._following(request, url, header)
         for _ in range(_ANSWERS):
-            if response.status != 401 or response.redirected or not ours:
+            if response.redirected or not ours:
                 break
-            challenge = response.headers.get("WWW-Authenticate", "")
+            challenge = self._authenticator.challenge(
+                response, request.repository, header
+            )
+            if challenge is None:
+                break
             header = self._authenticator.answer(
                 challenge, request.repository, request.scopes, header
             )

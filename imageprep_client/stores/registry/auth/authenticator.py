@@ -41,6 +41,8 @@ _REQUESTS = 3
 
 #: Servers refuse longer headers, and each repository has a token.
 _TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
+#: Statuses of requests without a login for what needs one.
+_HIDING = frozenset({401, 403, 404})
 #: The client ID for OAuth2.
 _CLIENT = "imageprep-client"
 
@@ -98,6 +100,9 @@ class Authenticator:
         self._lock = threading.Lock()
         self._challenges: dict[str, Challenge] = {}
         self._latest: Challenge | None = None
+        self._unknown_schemes = ""
+        self._version_challenge: str | None = None
+        self._checking = threading.Lock()
         self._tokens: dict[_Key, _Token] = {}
         self._locks: dict[_Key, threading.Lock] = {}
         self._known: dict[str, RegistryCredential | None] = {}
@@ -127,6 +132,37 @@ class Authenticator:
                 raise
         return None
 
+    def challenge(
+        self, response: Response, repository: str, sent: str | None
+    ) -> str | None:
+        """The WWW-Authenticate to answer after a response, or None.
+
+        A registry that some may use without a login may refuse others without
+        a challenge, or hide what it has (404). Then the challenge of the
+        version check counts, with which docker and podman begin.
+
+        :param sent: the Authorization of the request.
+        """
+        header = response.headers.get("WWW-Authenticate", "")
+        if response.status == 401 and (header or sent):
+            return header
+        if (
+            sent
+            or response.status not in _HIDING
+            or self._credential(repository) is None
+        ):
+            return None
+        with self._checking:
+            if self._version_challenge is None:
+                check = self._send(f"{self._base}/v2/", {})
+                check.discard()
+                self._version_challenge = (
+                    check.headers.get("WWW-Authenticate", "")
+                    if check.status == 401
+                    else ""
+                )
+        return self._version_challenge or None
+
     def answer(
         self,
         header: str,
@@ -150,6 +186,7 @@ class Authenticator:
             self._realm(bearer)
             chosen = bearer
         if chosen is None:
+            self._unknown_schemes = " or ".join(challenges)
             return None
         self._challenges[repository] = self._latest = chosen
         try:
@@ -187,9 +224,16 @@ class Authenticator:
         of = "an identity token"
         if not credential.is_identity:
             of = f"the credentials of {credential.username}"
-        hint = f"used {of} for {self._host} from {credential.source}"
+        of = f"{of} for {self._host} from {credential.source}"
         challenge = self._challenges.get(repository) or self._latest
-        if challenge and challenge.scheme == "bearer":
+        if challenge is None:
+            way = self._unknown_schemes
+            why = (
+                f"takes a login only by {way}" if way else "asks for no login"
+            )
+            return f"did not send {of}: the registry {why}"
+        hint = f"used {of}"
+        if challenge.scheme == "bearer":
             realm = self._realm(challenge)
             if not self._may_have(realm, credential, repository):
                 scheme, server, _ = urls.origin(realm)

@@ -362,6 +362,58 @@ def test_refusal_of_a_request_without_password(
         registry.call(first, {200}).discard()
 
 
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_challenge_of_the_version_check(
+    make_client: MakeClient, gate: Basic | Bearer, status: int
+) -> None:
+    """A registry may refuse or hide an image without saying how to log in."""
+    with RegistryServer(gate=gate) as server:
+        fill(server)
+        server.faults.add(Fault(path="/manifests/", status=status))
+        store = opened(make_client, server)
+        assert store.resolve("latest") == IMAGE.descriptor
+        assert len(server.requests("GET", "^/v2/$")) == 1
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_absent_images_of_open_registries(
+    make_client: MakeClient, known: bool
+) -> None:
+    """The version check is asked for a challenge at most once."""
+    with RegistryServer() as server:
+        client = with_password(make_client, server) if known else make_client()
+        for name in ("a", "b"):
+            with pytest.raises(errors.NotFound):
+                client.store(server.host, name).resolve("latest")
+        assert len(server.requests("GET", "^/v2/$")) == known
+
+
+@pytest.mark.parametrize(
+    ("challenge", "told"),
+    [
+        ("NTLM", "takes a login only by ntlm"),
+        ('Digest realm="r", nonce="x", Negotiate', "by digest or negotiate"),
+        ("", "asks for no login"),
+    ],
+)
+def test_logins_of_other_kinds(
+    make_client: MakeClient, challenge: str, told: str
+) -> None:
+    """The hint does not say that a password was used that was not sent."""
+
+    class Other(Basic):
+        def challenge(self, base: str, scope: str) -> str:
+            return challenge
+
+    with RegistryServer(gate=Other("me", PASSWORD)) as server:
+        with pytest.raises(errors.AccessDenied) as caught:
+            opened(make_client, server).resolve("latest")
+        hint = str(caught.value.hint)
+        assert hint.startswith("did not send the credentials of me for")
+        assert told in hint
+        assert not [r for r in server.log if "Authorization" in r.headers]
+
+
 def test_wrong_password(make_client: MakeClient, gate: Basic | Bearer) -> None:
     """The hint says whose credentials were refused, not what they are."""
     with RegistryServer(gate=gate) as server:

@@ -375,7 +375,9 @@ def test_error_pages_are_bounded_and_plain(
     """Messages of the registry become one short line."""
     text = "first\\nsecond\\u001b[31m" + "x" * 500
     body = f'{{"errors": [{{"code": "X", "message": "{text}"}}]}}'
-    guarded.faults.add(Fault("GET", "/blobs/", status=404, body=body.encode()))
+    guarded.faults.add(
+        Fault("GET", "/blobs/", status=404, body=body.encode(), times=None)
+    )
     with pytest.raises(errors.NotFound) as caught:
         store.fetch(BLOB.descriptor)
     assert "first second [31mxxx" in str(caught.value)
@@ -389,13 +391,20 @@ def test_error_pages_are_bounded_and_plain(
         b'{"error": "x", "error_description": "wrong password"}',
         b'{"message": "wrong password"}',
         b'{"errors": [], "error": "wrong password"}',
+        b'{"errors": ["wrong password"], "displayMessage": "x"}',
+        b'{"error": {"code": "X", "message": "wrong password"}}',
+        b'{"title": "Forbidden", "detail": "wrong password"}',
+        b'{"errors": [{"code": "UNKNOWN", "message": "unknown error",'
+        b' "detail": "wrong password"}]}',
     ],
 )
 def test_reasons_in_other_forms(
     guarded: RegistryServer, store: RegistryStore, body: bytes
 ) -> None:
     """Token servers and gateways tell their reasons in other forms."""
-    guarded.faults.add(Fault("GET", "/blobs/", status=403, body=body))
+    guarded.faults.add(
+        Fault("GET", "/blobs/", status=403, body=body, times=None)
+    )
     with pytest.raises(errors.AccessDenied, match="wrong password"):
         store.fetch(BLOB.descriptor)
 
@@ -408,7 +417,9 @@ def test_odd_error_pages(
     guarded: RegistryServer, store: RegistryStore, body: bytes
 ) -> None:
     """Any page may come with an error."""
-    guarded.faults.add(Fault("GET", "/blobs/", status=404, body=body))
+    guarded.faults.add(
+        Fault("GET", "/blobs/", status=404, body=body, times=None)
+    )
     with pytest.raises(errors.NotFound, match="blob unknown"):
         store.fetch(BLOB.descriptor)
 

@@ -20,6 +20,8 @@ _RESERVE = 1 << 30
 _WRITE = 2
 #: Bytes of a growing file that are written to the disk at once.
 _WRITEBACK = 8 << 20
+#: More than the temporary files of a run need.
+_FEW_INODES = 64
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
@@ -72,7 +74,11 @@ def free_space(path: Path) -> int:
 def shortage(path: Path, error: OSError) -> str:
     """The reason of an error that tells that a file system is full."""
     room = os.statvfs(_existing(path))
-    if error.errno == errno.ENOSPC and room.f_files and not room.f_favail:
+    # Temporary files, removed by now, may have had the last inodes.
+    few = room.f_favail < _FEW_INODES
+    if room.f_bavail * room.f_frsize < _WRITEBACK:
+        few = not room.f_favail
+    if error.errno == errno.ENOSPC and room.f_files and few:
         return f"no inodes are left for new files on {_existing(path)}"
     return errors.reason(error)
 

@@ -69,14 +69,21 @@ class TreeCatalog:
         if self._published:
             return
         self.prepare()
+        index = f"{layout.ROOT}/{layout.MANIFEST}"
         with disk.reported(self.path):
+            is_new = self.tree.status(layout.ROOT) is None
             self.tree.make_directory(layout.ROOT)
-            index = f"{layout.ROOT}/{layout.MANIFEST}"
-            if self.tree.regular_size(index) is None:
-                self.tree.put(index, b"{}")
-            if self.tree.regular_size(layout.CATALOG) is None:
-                with self.listing:
-                    self._begin()
+            try:
+                if self.tree.regular_size(index) is None:
+                    self.tree.put(index, b"{}")
+                if self.tree.regular_size(layout.CATALOG) is None:
+                    with self.listing:
+                        self._begin()
+            except OSError:
+                if is_new:
+                    self.tree.unlink(index)
+                    self.tree.remove_empty(layout.ROOT)
+                raise
         self._published = True
 
     def close(self) -> None:

@@ -226,7 +226,7 @@ class HistorySuite:
         assert host.read(path(2)) is None
         with pytest.raises(errors.PlanError, match="no number 3 in the") as e:
             plan.restore(3, [])
-        assert e.value.hint == "there are 4, 5, 6, 7"
+        assert e.value.hint == "the numbers there are: 4, 5, 6, 7"
 
     def test_ten_are_kept(self, host: PlanHost) -> None:
         """Unless another number is asked for."""

@@ -111,7 +111,7 @@ class Registries:
         """
         opened = self._image(image, registry_url, credential, observer)
         with opened as (stores, store, reference):
-            details = inventory.inspect(store, reference)
+            details = inventory.inspect(store, reference, observer)
             admission = stores.admission(reference)
             if admission is None:
                 return details

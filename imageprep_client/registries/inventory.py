@@ -118,8 +118,8 @@ def images(
 ) -> list[tuple[str, str]]:
     """Repository and tag of every image, sorted.
 
-    Tags are asked for concurrently. A repository that denies access to
-    its tags is left out, and the observer is told.
+    Tags are asked for concurrently. A repository whose tags alone cannot be
+    had is left out, and the observer is told.
 
     :param prefix: only repositories below this path; empty: all.
     :param attached: whether tags of signatures and other attached artefacts
@@ -138,7 +138,9 @@ def images(
                 for tag in reading.tags(open_store(repository))
                 if attached or not subject_tag(tag)
             ]
-        except errors.AccessDenied as error:
+        except errors.StoreError as error:
+            if not _is_about_one(error):
+                raise
             observer.warning(f"{repository} is left out: {error}")
             return
         with lock:
@@ -235,9 +237,31 @@ class _Image:
         return sum(blob.size for blob in blobs.values())
 
 
-def inspect(store: base.ReadableStore, reference: Reference) -> Details:
+def _is_about_one(error: errors.StoreError) -> bool:
+    """Whether a list cannot be had, while the registry answers others."""
+    alone = errors.AccessDenied | errors.InvalidContent | errors.Refused
+    return isinstance(error, alone) or (
+        isinstance(error, errors.ServerFault) and error.isolated
+    )
+
+
+def _tags(store: base.ReadableStore, observer: Observer) -> Sequence[str]:
+    """All tags, sorted; none where only these cannot be had."""
+    try:
+        return reading.tags(store)
+    except errors.StoreError as error:
+        if not _is_about_one(error):
+            raise
+        observer.warning(f"the tags are not known: {error}")
+        return ()
+
+
+def inspect(
+    store: base.ReadableStore, reference: Reference, observer: Observer
+) -> Details:
     """Describe an image in detail.
 
+    :param observer: is told if the tags of the repository cannot be had.
     :raises StoreError: when it is not there, or cannot be read.
     """
     image = _Image.read(store, reference.identifier)
@@ -268,7 +292,7 @@ def inspect(store: base.ReadableStore, reference: Reference) -> Details:
             Layer(digest=layer.digest, size=layer.size)
             for layer in (shown.layers if shown else ())
         ],
-        tags=reading.tags(store),
+        tags=_tags(store, observer),
         size=image.size,
     )
 

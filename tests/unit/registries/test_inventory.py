@@ -45,9 +45,15 @@ def images(
     )
 
 
-def inspect(store: base.ReadableStore, mark: str = ":1") -> inventory.Details:
+def inspect(
+    store: base.ReadableStore,
+    mark: str = ":1",
+    observer: Observer | None = None,
+) -> inventory.Details:
     return inventory.inspect(
-        store, Reference.parse(f"registry.test/ns/name{mark}")
+        store,
+        Reference.parse(f"registry.test/ns/name{mark}"),
+        observer or Observer(),
     )
 
 
@@ -101,16 +107,48 @@ def test_emptied_repository(registry: MemoryRegistry) -> None:
     assert images(registry, kind=Emptied) == []
 
 
-def test_denied_repository(registry: MemoryRegistry) -> None:
-    """A repository that is not for us is left out, and that is said."""
-    put(registry.store("a"), IMAGE, "1")
+class Broken(MemoryStore):
+    """One whose lists fail, while its registry answers all else."""
+
+    def tags(self):
+        error = errors.ServerFault("500")
+        error.isolated = True
+        raise error
+
+
+class Unlisted(MemoryStore):
+    """One whose registry keeps no lists."""
+
+    def tags(self):
+        raise errors.Refused("405")
+
+
+@pytest.mark.parametrize("kind", [Denied, Broken, Unlisted])
+def test_lists_that_alone_fail(
+    registry: MemoryRegistry, kind: type[MemoryStore]
+) -> None:
+    """The other images are listed, and one image is shown, with a note."""
+    for name in ("a", "b"):
+        put(registry.store(name), IMAGE, "1")
     observer = Recorder()
-    assert images(registry, observer=observer, kind=Denied) == []
-    assert observer.warnings == ["a is left out: 403"]
+    listed = inventory.images(
+        registry,
+        lambda name: (kind if name == "a" else MemoryStore)(registry, name),
+        prefix="",
+        attached=False,
+        concurrency=3,
+        observer=observer,
+    )
+    assert listed == [("b", "1")]
+    found = inspect(kind(registry, "a"), observer=observer)
+    assert (found.digest, found.tags) == (IMAGE.descriptor.digest, ())
+    left, unknown = observer.warnings
+    assert left.startswith("a is left out: ")
+    assert unknown.startswith("the tags are not known: ")
 
 
 def test_failing_repository(registry: MemoryRegistry) -> None:
-    """A list that is not whole is no list."""
+    """A registry that answers nothing gives no list."""
     put(registry.store("a"), IMAGE, "1")
     with pytest.raises(errors.ServerFault):
         images(registry, kind=Failing)
@@ -137,7 +175,7 @@ def test_image_of_a_tree(registry: MemoryRegistry) -> None:
     store = registry.store("ns/name")
     put(store, IMAGE, "1")
     reference = Reference("image-serve:/srv/images", "ns/name", "1")
-    assert inventory.inspect(store, reference).name == "ns/name"
+    assert inventory.inspect(store, reference, Observer()).name == "ns/name"
 
 
 def test_image_by_digest(registry: MemoryRegistry) -> None:

@@ -97,6 +97,14 @@ class Registries:
             for image in listed
         ]
 
+    def name(self, image: str, registry_url: str | None = None) -> str:
+        """The whole name of an image that a user means.
+
+        :param image: as for `show_image`.
+        :raises InvalidReference: when a part breaks the grammar.
+        """
+        return str(self._named(image, registry_url))
+
     def show_image(
         self,
         image: str,
@@ -222,6 +230,11 @@ class Registries:
             self._options.with_credentials({place.registry: login}), observer
         )
 
+    def _named(self, image: str, registry_url: str | None) -> Reference:
+        return inventory.named(
+            image, lambda: self._options.location(registry_url)
+        )
+
     @contextlib.contextmanager
     def _image(
         self,
@@ -232,9 +245,7 @@ class Registries:
     ) -> Iterator[tuple[Stores, base.Store, Reference]]:
         """An image, which need not exist, with its repository and stores."""
         options = self._options
-        reference = inventory.named(
-            image, lambda: options.location(registry_url)
-        )
+        reference = self._named(image, registry_url)
         place = Location(reference.registry)
         with self._stores(observer, place, credential) as stores:
             if registry_url and not stores.are_one(

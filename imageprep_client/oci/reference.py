@@ -53,6 +53,10 @@ _NO_URL = (
     "leave http:// or https:// out; one without TLS is named with"
     " --insecure-registry"
 )
+_NO_USER = (
+    "leave the user and the password out; log in with podman login, or give"
+    " them with --authfile or ContainerImageRegistryCredentials"
+)
 
 
 def is_tag(text: object) -> bool:
@@ -109,6 +113,8 @@ def check_registry(text: object) -> str:
         )
     if not isinstance(text, str) or not _REGISTRY.fullmatch(text):
         hint = _NO_URL if str(text).startswith(_URL) else None
+        if "@" in str(text):
+            hint = _NO_USER
         if _BARE_ADDRESS.fullmatch(str(text)):
             address, _, port = str(text).rpartition(":")
             forms = [f"'[{text}]'"] if is_ipv6(str(text)) else []

@@ -333,14 +333,15 @@ def test_delete_asks_at_a_terminal(
     answer: str,
     status: int,
 ) -> None:
-    """Only a yes deletes."""
+    """Only a yes deletes; the question names the place as well."""
     monkeypatch.setattr("sys.stdin", Terminal(answer))
     openstack(
         *DELETE,
         *TREE,
         f"{NAME}:17.1",
         status=status,
-        stderr=rf"Delete {NAME}:17.1\? \[y/N\][^\n]*"
+        stderr=rf"Delete image-serve:{tree.path}//{NAME}:17.1\? \[y/N\]"
+        + r"[^\n]*"
         + (" not confirmed" if status else " still needed by [^\n]*"),
     )
     assert ("17.1" in tree.store(NAME).tags()) is bool(status)

@@ -174,10 +174,12 @@ class ImageDelete(base.Command):
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         image = errors.printable(parsed_args.image)
+        registries = _registries(parsed_args)
         if not parsed_args.yes:
-            confirmation.ask(f"Delete {image}", f"{image}: not deleted")
+            name = registries.name(parsed_args.image, parsed_args.registry_url)
+            confirmation.ask(f"Delete {name}", f"{image}: not deleted")
         with self.observing() as observer:
-            removed = _registries(parsed_args).delete_image(
+            removed = registries.delete_image(
                 parsed_args.image,
                 parsed_args.registry_url,
                 credential=options.credential(parsed_args),

@@ -49,3 +49,11 @@ def test_errors_hide_passwords(check, scheme):
     with pytest.raises(errors.InvalidReference) as caught:
         check(f"{scheme}user:{SECRET}@q.io/a")
     assert f"'{scheme}user:***@q.io/a'" in str(caught.value)
+
+
+def test_user_in_a_registry():
+    """The error tells where a user and a password belong."""
+    with pytest.raises(errors.InvalidReference) as caught:
+        references.check_registry(f"user:{SECRET}@q.io")
+    assert caught.value.hint
+    assert caught.value.hint.startswith("leave the user and the password out")

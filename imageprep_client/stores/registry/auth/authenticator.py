@@ -218,8 +218,9 @@ class Authenticator:
         credential = self._credential(repository)
         if credential is None:
             return (
-                f"no credentials for {self._host} were found; give them in"
-                " ContainerImageRegistryCredentials or an authentication file"
+                f"no credentials for {self._host} were found; log in with"
+                f" podman login {self._host}, or give them with --authfile or"
+                " ContainerImageRegistryCredentials"
             )
         of = "an identity token"
         if not credential.is_identity:
@@ -232,7 +233,7 @@ class Authenticator:
                 f"takes a login only by {way}" if way else "asks for no login"
             )
             return f"did not send {of}: the registry {why}"
-        hint = f"used {of}"
+        hint = f"used {of}, which may be wrong"
         if challenge.scheme == "bearer":
             realm = self._realm(challenge)
             if not self._may_have(realm, credential, repository):

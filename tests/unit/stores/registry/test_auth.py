@@ -284,6 +284,7 @@ def test_lasting_refusals_of_ecr_public(make_client: MakeClient) -> None:
         assert len(server.requests("GET", "/manifests/")) == asked + 2
         assert gate.issued == 2
         assert "used the credentials of me" in str(caught.value.hint)
+        assert "which may be wrong" in str(caught.value.hint)
 
 
 def test_token_expires_within_a_stream(make_client: MakeClient) -> None:
@@ -436,6 +437,7 @@ def test_no_credentials(make_client: MakeClient, gate: Basic | Bearer) -> None:
             make_client().store(server.host, "ns/name").resolve("latest")
         assert caught.value.hint
         assert f"no credentials for {server.host}" in caught.value.hint
+        assert f"podman login {server.host}" in caught.value.hint
 
 
 def test_forbidden(server_403: RegistryServer, client: RegistryClient) -> None:

@@ -363,7 +363,7 @@ class TestFailures:
         variables = {"the_password": "hunter2"}
         site.configure(role(site, "tells", task, modify_vars=variables))
         result = site.fail()
-        assert "| ***, no less" in result.stderr
+        assert "failed: ***, no less" in result.stderr
         assert "hunter2" not in result.stderr + str(result.rows)
 
 

@@ -281,6 +281,21 @@ class TestConditions:
         assert len(entries("train", **{variable: "r.io/x"})) == plain + number
         assert len(entries("train", **{variable: ""})) == plain
 
+    @pytest.mark.parametrize("release", catalog.releases())
+    def test_ceph_images(self, release):
+        """A deployment without Ceph can leave its images out."""
+
+        def of_ceph(**more):
+            return [
+                image.image
+                for image in entries(release, **more)
+                if any(name.startswith("ceph_") for name in image.variables)
+            ]
+
+        assert of_ceph()
+        assert of_ceph(ceph_images=True) == of_ceph()
+        assert of_ceph(ceph_images=False) == []
+
     def test_logging(self):
         """Queens has one image more for logging to stdout."""
         more = len(entries("queens", logging="stdout"))

@@ -115,8 +115,9 @@ def extract(
     directory = Path(request.output_directory)
     with (
         opened(request.image, request.max_size) as (disk, format),
-        reported(directory),
         _staging(directory) as (staging, place),
+        # Told while what has no room is there.
+        reported(directory),
     ):
         slices = Slices(disk, staging, format.virtual_size)
         system = systems.find(disk, slices, request.root_lv)

@@ -340,11 +340,18 @@ def test_left_by_a_kill(
 
 
 @pytest.mark.needs_root
-@pytest.mark.parametrize("size", ["2m", "6m", "8m"])
+@pytest.mark.parametrize(
+    ("option", "lacking"),
+    [
+        *((f"size={size}m", "no space left on device") for size in (2, 6, 8)),
+        ("nr_inodes=4", "no inodes are left for new files on small/out"),
+    ],
+)
 @pytest.mark.parametrize("layout", ["ext4", "xfs-lvm"])
 def test_full_disk(
     layout: str,
-    size: str,
+    option: str,
+    lacking: str,
     disks: Callable[[str], SampleDisk],
     openstack: Baremetal,
 ) -> None:
@@ -352,7 +359,7 @@ def test_full_disk(
     image = disks(layout).qcow2()
     small = openstack.home / "small"
     small.mkdir()
-    words = ("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs")
+    words = ("mount", "-t", "tmpfs", "-o", option, "tmpfs")
     subprocess.run([*words, small], check=True)
     try:
         done = openstack(
@@ -362,7 +369,7 @@ def test_full_disk(
     finally:
         subprocess.run(["umount", small], check=True)
     told = (
-        r"small/out: no space left on device: [0-9]+ bytes free\n"
+        rf"small/out: {lacking}: [0-9]+ bytes free\n"
         r"hint: make room there, or choose another destination\n"
     )
     assert re.fullmatch(told, done.stderr)

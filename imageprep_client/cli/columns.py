@@ -85,7 +85,7 @@ class ImageName(Brief):
     :param short: the end of it by which a table tells it from the others.
     """
 
-    def __init__(self, value: str, short: str) -> None:
+    def __init__(self, value: str | None, short: str) -> None:
         super().__init__(value)
         self._short = short
 

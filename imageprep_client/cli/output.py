@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 _DIGEST = re.compile(r"(@sha(?:256|512):[0-9a-f]{12})[0-9a-f]*")
 
 
+# A tag, a digest or both at the end of an image's name.
+_TAG = re.compile(r"(:[^/@]*)?(@[^/]*)?$")
+
+
 class PrintableStream:
     """Writes to another stream what that can show.
 
@@ -121,13 +125,19 @@ COPIES = ("Image", "Source", "Destination", "Digest", "Outcome", "Bytes")
 def copies(
     rows: Sequence[Row],
 ) -> tuple[Sequence[str], Iterable[Sequence[object]]]:
-    """The table of images that were to be copied."""
+    """The table of images that were to be copied.
+
+    A default table shows the destinations of images with several ones.
+    """
     images = image_names([row.image for row in rows])
+    several = len({row.image for row in rows}) < len(rows)
     return COPIES, [
         (
             image,
             columns.Hidden(row.source),
-            columns.Hidden(row.destination),
+            columns.ImageName(row.destination, _place(row))
+            if several
+            else columns.Hidden(row.destination),
             columns.Digest(row.digest),
             row.outcome,
             columns.Size(row.copied),
@@ -136,12 +146,24 @@ def copies(
     ]
 
 
+def _place(row: Row) -> str:
+    """The destination without the path that it shares with the source."""
+    path = _TAG.sub("", row.destination or "").split("/")
+    source = _TAG.sub("", row.source).split("/")
+    while path and source and path[-1] == source[-1]:
+        del path[-1], source[-1]
+    return "/".join(path).rstrip("/")
+
+
 def summary(rows: Sequence[Row], *, dry_run: bool) -> str:
     """The images by outcome, and their bytes."""
     counts = wording.tally(row.outcome for row in rows)
     copied = sum(row.copied for row in rows)
     shared = sum(row.mounted + row.kept for row in rows)
-    images = wording.counted(len(rows), "image")
+    count = len({row.image for row in rows})
+    images = wording.counted(count, "image")
+    if count < len(rows):
+        images = f"{len(rows)} copies of {images}"
     done = "to copy" if dry_run else "copied"
     parts = [f"{images}: {counts or 'none'}; {wording.size(copied)} {done}"]
     # The size of an image that is present may not be known.

@@ -73,7 +73,7 @@ class _Loader(_BaseLoader):
                 continue
             name = (key.tag, key.value)
             if name in lines:
-                raise yaml.constructor.ConstructorError(
+                raise _DuplicateKey(
                     problem="the same key is already in line"
                     f" {lines[name]} of this mapping",
                     problem_mark=key.start_mark,
@@ -220,6 +220,10 @@ def _check_bounds(text: str, name: str) -> tuple[int, int]:
     return values, characters
 
 
+class _DuplicateKey(yaml.constructor.ConstructorError):
+    """A key is twice in a mapping."""
+
+
 def _too_deep(mark: Any, name: str) -> errors.InvalidFile:
     problem = f"nested deeper than {MAX_DEPTH} levels"
     return errors.InvalidFile(name, f"{_place(mark)}{problem}")
@@ -241,6 +245,8 @@ def _invalid(
         # before it gives the first event.
         if "nesting depth" in problem:
             return _too_deep(error.problem_mark, name)
+        if isinstance(error, _DuplicateKey):
+            hint = "remove one of them, or indent it where it belongs"
         if template := _unquoted_template(text, error.problem_mark):
             hint = f"put the template in quotes: {template}"
     else:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -110,6 +111,19 @@ def test_next_run_does_what_lacks(
         )
         assert outcomes[late.host, "copied"] == COUNT
         assert outcomes[places[1].host, "present"] == COUNT
+
+
+def test_table_has_destinations(
+    site: Deployment, places: list[RegistryServer]
+) -> None:
+    """Rows of one image are told apart by the place that it was copied to."""
+    below = f"{places[0].host}/mirror"
+    words = (*into(site, places), "--also-to", below)
+    done = site.run(*words)
+    table = done.stdout
+    assert done.summary.startswith(f"{4 * COUNT} copies of {COUNT} images: ")
+    assert len(re.findall(rf"\| {below} +\|", table)) == COUNT
+    assert len(re.findall(rf"\| {places[0].host} +\|", table)) == COUNT
 
 
 def test_destination_that_fails_in_the_middle(

@@ -92,6 +92,8 @@ def test_equal_keys(text, place):
     with pytest.raises(errors.InvalidFile, match=place) as caught:
         document.parse(text, "f")
     assert "is already in line" in str(caught.value)
+    assert caught.value.hint
+    assert "remove one of them" in caught.value.hint
 
 
 def test_merged_keys_may_be_equal():

@@ -20,6 +20,7 @@ from imageprep_client import errors
 from imageprep_client.baremetal import ramdisk
 from imageprep_client.baremetal.disks import formats
 from imageprep_client.baremetal.extracting import opened
+from imageprep_client.host import inputs
 from imageprep_client.observer import Observer
 from imageprep_client.oci import document as documents
 from imageprep_client.oci import mediatypes, platform
@@ -227,7 +228,7 @@ def _piece(file: ArtifactFile, default: str | None) -> _Piece:
         with opened(file.path, formats.MAX_SIZE) as (_, format):
             kind = format.name
     elif kind == "kernel":
-        with formats.open_image(file.path):
+        with inputs.open_regular(file.path):
             architecture = architecture or ramdisk.architecture(
                 Path(file.path)
             )
@@ -236,7 +237,7 @@ def _piece(file: ArtifactFile, default: str | None) -> _Piece:
     architecture = architecture or "x86_64"
     architecture = platform.architecture(architecture)
     Platform.parse(f"linux/{architecture}")
-    with formats.open_image(file.path) as content:
+    with inputs.open_regular(file.path) as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
         size = content.tell()
     if not size:
@@ -358,6 +359,6 @@ class _Source:
             content = self._bytes[descriptor.digest]
             return verify.from_bytes(content, descriptor)
         if descriptor.digest in self._paths:
-            file = formats.open_image(self._paths[descriptor.digest])
+            file = inputs.open_regular(self._paths[descriptor.digest])
             return verify.VerifiedContent(file, descriptor)
         return self._other.fetch(descriptor)

@@ -24,7 +24,7 @@ from imageprep_client.baremetal.boot import Kernel
 from imageprep_client.baremetal.disks import formats
 from imageprep_client.baremetal.disks.disk import DiskFormat
 from imageprep_client.baremetal.system import Slices, System
-from imageprep_client.host import descriptors, locks
+from imageprep_client.host import descriptors, inputs, locks
 from imageprep_client.host.disk import reported
 from imageprep_client.observer import SILENT, Observer
 from imageprep_client.programs.qemu import QemuDisk
@@ -93,7 +93,7 @@ def opened(path: str, max_size: int) -> Iterator[tuple[QemuDisk, DiskFormat]]:
     :param max_size: GiB that it may have.
     :raises InvalidFile: when it is not safe to open.
     """
-    with formats.open_image(path) as file:
+    with inputs.open_regular(path) as file:
         format = formats.inspect(file, path, max_size * formats.GIB)
         disk = QemuDisk(file.fileno(), path, format.name, format.virtual_size)
         disk.check()

@@ -18,14 +18,13 @@ from typing import IO
 
 from imageprep_client import errors
 from imageprep_client.baremetal import records
-from imageprep_client.baremetal.disks import formats
 from imageprep_client.baremetal.glance import Glance, GlanceImage
 from imageprep_client.baremetal.registration import (
     Part,
     RegisterRequest,
     parts_of,
 )
-from imageprep_client.host import processes
+from imageprep_client.host import inputs, processes
 from imageprep_client.observer import Observer
 
 #: Glance's default, and what Ironic's agent checks.
@@ -261,7 +260,7 @@ class _Registrar:
     def _upload(self, part: Part, identity: str) -> None:
         """Upload the data of the image; it is deleted if that fails."""
         try:
-            with formats.open_image(part.path) as file:
+            with inputs.open_regular(part.path) as file:
                 reader = _HashingReader(file, self._observer, part.size)
                 self._service.upload(identity, reader, part.size)
                 self._check(part, identity, reader)

@@ -17,6 +17,7 @@ from imageprep_client.baremetal import ramdisk, records
 from imageprep_client.baremetal.disks import formats, partitions
 from imageprep_client.baremetal.disks import volumes as volume_kinds
 from imageprep_client.baremetal.extracting import MANIFEST, opened
+from imageprep_client.host import inputs
 from imageprep_client.observer import Observer
 
 EXISTING = ("keep", "rename", "replace")
@@ -151,7 +152,7 @@ def _described(
 
 
 def _size(path: str) -> int:
-    with formats.open_image(path) as file:
+    with inputs.open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
     if not size:
         raise errors.InvalidFile(path, "is empty")

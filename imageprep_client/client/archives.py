@@ -80,7 +80,10 @@ def opened(request: PrepareRequest) -> Iterator[Carrying | None]:
 
 def _is_report(path: str) -> bool:
     """Whether a file is JSON."""
-    return os.path.exists(path) and inputs.begins(path, 1) == b"{"
+    if not os.path.exists(path):
+        return False
+    with inputs.open_regular(path) as file:
+        return file.read(1) == b"{"
 
 
 def _leave_out(archive: NewArchive, earlier: Archive) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import select
 import stat
@@ -46,19 +47,23 @@ def load(path: str, limit: int = MAX_SIZE) -> bytes:
         ) from None
 
 
-def begins(path: str, size: int) -> bytes:
-    """The first bytes of a regular file, however large it is.
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
+    """Open a regular file to read, and nothing else.
 
-    :raises InvalidFile: when it cannot be read.
+    :raises InvalidFile: when it is none.
     """
     try:
-        with descriptors.opened(path, _FLAGS) as descriptor:
-            _check(os.fstat(descriptor), path)
-            return os.read(descriptor, size)
-    except OSError as error:
+        # A pipe must not wait for a writer.
+        descriptor = os.open(path, _FLAGS)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no file name"
         raise errors.InvalidFile(
-            path, f"cannot be read: {errors.reason(error)}"
+            str(path), f"cannot be read: {reason.lower()}"
         ) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise errors.InvalidFile(str(path), "is not a regular file")
+    return open(descriptor, "rb")
 
 
 def read(path: str | os.PathLike[str], limit: int = MAX_SIZE) -> bytes:

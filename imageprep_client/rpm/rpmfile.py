@@ -12,12 +12,12 @@ import dataclasses
 import hashlib
 import os
 import re
-import stat
 import struct
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Self
 
 from imageprep_client import errors
+from imageprep_client.host import inputs
 from imageprep_client.rpm.evr import Evr
 
 _LEAD, _LEAD_MAGIC = 96, b"\xed\xab\xee\xdb"
@@ -96,10 +96,7 @@ def read(path: str) -> RpmFile:
         package, or is damaged.
     """
     try:
-        # Opening a pipe would block until somebody writes to it.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise _Damaged("is not a regular file")
-        with open(path, "rb") as file:
+        with inputs.open_regular(path) as file:
             return _read(path, _Source(file))
     except OSError as error:
         raise errors.InvalidFile(

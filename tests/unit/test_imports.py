@@ -35,7 +35,7 @@ host: errors
 http: errors host oci requests urllib3
 programs: errors host observer oci subprocess
 programs.fsxfs: errors programs.confined programs.entries pyfsxfs
-rpm: errors
+rpm: errors host.inputs
 ansible: errors host observer oci.redaction ansible_runner subprocess yaml
 # It is a program that ansible is a part of.
 ansible.driver: ansible

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-import stat
 import struct
 
 from oslo_utils.imageutils import format_inspector
@@ -46,25 +45,6 @@ _COMPRESSED = {
 }
 #: Endings of names, and the format that the content must have then.
 _ENDINGS = {".qcow2": "qcow2", ".qcow": "qcow2", ".vmdk": "vmdk"}
-
-
-def open_image(path: str) -> io.BufferedReader:
-    """Open a regular file to read, and nothing else.
-
-    :raises InvalidFile: when it is none.
-    """
-    try:
-        # A pipe must not wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "no file name"
-        raise errors.InvalidFile(
-            path, f"cannot be read: {reason.lower()}"
-        ) from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise errors.InvalidFile(path, "is not a regular file")
-    return open(descriptor, "rb")
 
 
 def inspect(file: io.BufferedReader, path: str, max_size: int) -> DiskFormat:

@@ -166,22 +166,12 @@ def _local(
             raise errors.NotFound(f"{beside}: no such file")
         return inputs.load(str(beside), limit)
 
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError as error:
-        raise errors.InvalidFile(
-            str(path), f"cannot be read: {errors.reason(error)}"
-        ) from error
-    file = QuarantinedFile(path, descriptor)
-    try:
-        if not path.is_file():
-            raise errors.InvalidFile(str(path), "is not a regular file")
+    with inputs.open_regular(path) as opened:
+        file = QuarantinedFile(path, opened.fileno())
         expected = lists.expected(
             source.verification, str(path.parent), path.name, read
         )
         yield _checked(source, file, expected, str(path))
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -121,6 +121,14 @@ def redirected_elsewhere() -> errors.ImagePrepError:
         )
 
 
+def refusing_storage() -> errors.ImagePrepError:
+    with RegistryServer(faults=[lasting("GET", 403)]) as storage:
+        return error_of(
+            lambda store: store.fetch(BLOB.descriptor),
+            behaviour=Behaviour(redirects={"GET": storage.url}),
+        )
+
+
 def token_server() -> errors.ImagePrepError:
     host = "registry.example.io"
     keeper = auth.Authenticator(
@@ -247,6 +255,9 @@ SCENARIOS: dict[str, Callable[[pathlib.Path], errors.ImagePrepError]] = {
     " <server>": lambda _: token_server(),
     "<registry> redirects to another server": (
         lambda _: redirected_elsewhere()
+    ),
+    "<registry> redirects to this server, which refused the URL": (
+        lambda _: refusing_storage()
     ),
     "gave no usable token": lambda _: error_of(
         resolve,

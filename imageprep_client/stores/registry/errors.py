@@ -7,6 +7,7 @@ import datetime
 import email.utils
 import http
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,6 +47,8 @@ _OTHER_FORMS = (
     *("error_description", "details", "displayMessage", "message"),
     *("detail", "msg", "error"),
 )
+#: The reason of a storage service: those of S3, Azure and Google are alike.
+_XML_MESSAGE = re.compile(rb"<Error>.{0,1000}?<Message>([^<]+)", re.DOTALL)
 _READS = frozenset({"GET", "HEAD"})
 _SIZE_CODES = frozenset({"SIZE_INVALID"})
 #: Codes about the content that was sent. distribution answers 500 with one of
@@ -90,9 +93,16 @@ def from_response(
     if status in (401, 403) or (status == 400 and code in _ACCESS_CODES):
         return errors.AccessDenied(message)
     if status == 429:
-        return errors.TooManyRequests(
-            message, retry_after=retry_after(response.headers), status=status
+        wait = retry_after(response.headers)
+        limited = errors.TooManyRequests(
+            message, retry_after=wait, status=status
         )
+        if wait and wait >= 60:
+            limited.hint = (
+                f"the registry asks to wait {round(wait / 60)} min; it may"
+                " permit more requests to users that are logged in"
+            )
+        return limited
     if status == 507:
         return errors.NoSpace(message)
     # In response to a read they mean that the request is malformed.
@@ -109,6 +119,32 @@ def from_response(
     return errors.ServerFault(
         message, temporary=status in TEMPORARY, status=status
     )
+
+
+def of_other_server(
+    error: errors.StoreError, response: Response, registry: str
+) -> errors.StoreError:
+    """The error for a response of a server that a registry redirects to.
+
+    A signed URL of storage may have expired, or be one that a proxy kept;
+    another attempt gets a new one.
+    """
+    if response.method == "GET" and response.status in (400, 403):
+        refused = errors.ServerFault(
+            str(error),
+            status=response.status,
+            hint=f"{registry} redirects to this server, which refused the"
+            " URL: look at the clocks of both, and at a proxy in between that"
+            " caches redirects",
+        )
+        refused.isolated = True
+        return refused
+    if isinstance(error, errors.AccessDenied):
+        error.hint = (
+            f"{registry} redirects to another server, which gets no"
+            " credentials: name that server instead"
+        )
+    return error
 
 
 def _phrase(status: int) -> str:
@@ -141,7 +177,13 @@ def _reason(response: Response) -> tuple[str, str]:
     printable characters.
     """
     try:
-        document = json.loads(response.body(MAX_ERROR))
+        body = response.body(MAX_ERROR)
+    except errors.StoreError:
+        return "", ""
+    if told := _XML_MESSAGE.search(body):
+        return "", _line(told[1].decode(errors="replace"))
+    try:
+        document = json.loads(body)
         listed = document.get("errors") or [
             document[key] for key in _OTHER_FORMS if key in document
         ]
@@ -152,12 +194,14 @@ def _reason(response: Response) -> tuple[str, str]:
         detail = chosen.get("detail")
         if code == "UNKNOWN" and detail and isinstance(detail, str):
             message = f"{message}: {detail}"
-    except (*errors.MALFORMED, errors.StoreError):
+    except errors.MALFORMED:
         return "", ""
-    if not isinstance(message, str):
-        message = ""
-    text = "".join(c if c.isprintable() else " " for c in message)
-    return str(code or ""), " ".join(text.split())[:_MAX_MESSAGE]
+    return str(code or ""), _line(message if isinstance(message, str) else "")
+
+
+def _line(text: str) -> str:
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(printable.split())[:_MAX_MESSAGE]
 
 
 def _entry(one: Any) -> Mapping[str, Any]:

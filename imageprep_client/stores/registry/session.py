@@ -182,13 +182,10 @@ class RegistrySession:
             error = errors.TooManyRequests(str(error), retry_after=wait)
         if isinstance(error, errors.TooManyRequests):
             self._limit.limited(begin)
-        if isinstance(error, errors.AccessDenied):
-            error.hint = (
-                f"{self.name} redirects to another server, which gets no"
-                " credentials: name that server instead"
-                if response.redirected
-                else self._authenticator.explain(request.repository)
-            )
+        if response.redirected:
+            error = answers.of_other_server(error, response, self.name)
+        elif isinstance(error, errors.AccessDenied):
+            error.hint = self._authenticator.explain(request.repository)
         raise error
 
     def is_well(self) -> bool:

@@ -87,6 +87,34 @@ def test_access_to_the_other_server(
     )
 
 
+@pytest.mark.parametrize("status", [400, 403])
+def test_expired_urls(
+    server: RegistryServer,
+    backend: RegistryServer,
+    client: RegistryClient,
+    status: int,
+) -> None:
+    """Storage that refuses a signed URL is asked again with a new one."""
+    images.write([IMAGE], server.content.store)
+    server.behaviour.redirects = {"GET": backend.url}
+    body = (
+        b"<Error><Code>AccessDenied</Code><Message>Expired</Message></Error>"
+    )
+    backend.faults.add(Fault(path="/blobs/", status=status, body=body))
+    store = client.store(server.host, "ns/name")
+    blob = IMAGE.blobs[0]
+    with store.fetch(blob.descriptor) as stream:
+        assert len(stream.read()) == blob.descriptor.size
+    assert len(server.requests("GET", "/blobs/")) == 2
+
+    backend.faults.add(
+        Fault(path="/blobs/", status=status, body=body, times=None)
+    )
+    with pytest.raises(errors.ServerFault, match="Expired") as caught:
+        store.fetch(blob.descriptor)
+    assert f"{server.host} redirects to this server" in str(caught.value.hint)
+
+
 def _push(store: RegistryStore) -> None:
     store_suite.push(store, content.blob("new"))
 

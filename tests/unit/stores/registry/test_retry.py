@@ -84,6 +84,24 @@ def test_passing_answers_are_tried_again(
     assert f"{server.host}/ns/name:latest" in observer.retries[0][0]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "told"), [("21600", "to wait 360 min"), ("1", "None")]
+)
+def test_long_pauses_are_told(
+    server: RegistryServer,
+    make_client: Callable[..., RegistryClient],
+    seconds: str,
+    told: str,
+) -> None:
+    """A registry that is given up for hours says so itself."""
+    headers = {"Retry-After": seconds}
+    server.faults.add(Fault(status=429, headers=headers, times=None))
+    client = make_client(policy=RetryPolicy(attempts=1))
+    with pytest.raises(errors.TooManyRequests) as caught:
+        client.store(server.host, "ns/name").resolve("latest")
+    assert told in str(caught.value.hint)
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 501])
 def test_lasting_answers_are_not(
     server: RegistryServer,

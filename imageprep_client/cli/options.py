@@ -195,7 +195,9 @@ def add_place_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--registry-url",
         metavar="<host:port>",
-        help="Registry to use (default: the registry of the undercloud)",
+        help="Registry to use, perhaps with a path that the names of"
+        " repositories begin with; or image-serve:DIRECTORY, oci:DIRECTORY or,"
+        " to read, oci-archive:FILE (default: the registry of the undercloud)",
     )
     add_tree_option(parser)
 

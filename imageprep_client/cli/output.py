@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import collections
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -52,13 +53,20 @@ class PrintableStream:
 
 
 class HelpFormatter(argparse.HelpFormatter):
-    """Fills each paragraph of a description by itself."""
+    """Fills each paragraph of a description by itself.
+
+    The names of options and files are not broken at their hyphens.
+    """
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "\n\n".join(
-            super(HelpFormatter, self)._fill_text(paragraph, width, indent)
-            for paragraph in text.split("\n\n")
+            "\n".join(indent + line for line in self._split_lines(part, width))
+            for part in text.split("\n\n")
         )
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        words = " ".join(text.split())
+        return textwrap.wrap(words, width, break_on_hyphens=False)
 
 
 def for_people(

@@ -33,6 +33,13 @@ def test_help(
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_names_are_whole(openstack: base.OpenStack, words: list[str]) -> None:
+    """An option or a file is not broken at a hyphen, so it can be copied."""
+    text = base.own_help(openstack.help("image-prepare", *words))
+    assert not [line for line in text.splitlines() if line.endswith("-")]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_options_of_the_shell(
     openstack: base.OpenStack, words: list[str]
 ) -> None:

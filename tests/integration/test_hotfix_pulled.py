@@ -8,7 +8,7 @@ from tests import rpm_packages
 from tests.functional.base import OpenStack
 from tests.local_storage import LocalStorage
 from tests.rpm_images import RpmImages
-from tests.rpm_packages import NEW
+from tests.rpm_packages import NEW, OLD
 from tests.servers import DockerRegistry
 
 
@@ -40,3 +40,27 @@ def test_image_without_a_name_stays(
     # It is the parent of the new one now: not every list has it.
     assert buildah.image(told.strip()) is not None
     assert local_storage.names() == {base, f"{name}-fix"}
+
+
+def test_no_new_image(
+    tmp_path: Path,
+    registry: DockerRegistry,
+    local_storage: LocalStorage,
+    rpm_images: RpmImages,
+) -> None:
+    """An image that was pulled in vain is gone, and nothing was changed."""
+    openstack = OpenStack(tmp_path, **local_storage.environment)
+    name = f"{registry.host}/ns/none:1"
+    local_storage.buildah.run(
+        *("push", "--quiet", "--tls-verify=false", "--"),
+        *(rpm_images.base(local_storage), f"docker://{name}"),
+    )
+    before = local_storage.names()
+    rpm_packages.build(tmp_path / "rpms", OLD)
+    openstack(
+        *("image-prepare", "hotfix", "--image", f"docker://{name}"),
+        *("--rpms-path", str(tmp_path / "rpms")),
+        status=2,
+        stderr="(?s).*no package applies.*",
+    )
+    assert local_storage.names() == before

@@ -91,6 +91,8 @@ class Hotfix(base.Lister):
             "parameters": result.parameters,
         }
         if not result.images:
+            # What was pulled to be changed is gone again.
+            self.work = None
             raise _all_failed(result.failures)
         if result.failures:
             self.failure = errors.PartialFailure(

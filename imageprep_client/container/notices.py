@@ -11,6 +11,7 @@ from imageprep_client import errors
 from imageprep_client.catalog import Catalog
 from imageprep_client.container.worklist import Selection, Worklist
 from imageprep_client.heat.parameters import (
+    ENTRY_KEYS,
     INSECURE_REGISTRIES,
     PrepareEntry,
     PrepareParameters,
@@ -70,6 +71,17 @@ def notices(
             f"parameters.{name}: it has no effect: write it under"
             " parameter_defaults"
         )
+    names = set(names)
+    for name in sorted(ENTRY_KEYS & names):
+        yield (
+            f"parameter_defaults.{name}: it has no effect: write it in an"
+            f" element of {PREPARE}"
+        )
+    for name in sorted(_READ - names - {PREPARE}):
+        for like in difflib.get_close_matches(name, names, 1, 0.9):
+            yield (
+                f"{errors.printable(like)}: it has no effect: is {name} meant?"
+            )
     for role in parameters.role_entries:
         if role not in roles:
             yield (

@@ -332,6 +332,8 @@ _KEYS: Mapping[str, tuple[str, Callable[[Value], Any]]] = {
     "modify_only_with_labels": ("modify_only_with_labels", Value.texts),
     "modify_only_with_source": ("modify_only_with_source", Value.texts),
 }
+#: The names of the keys of an entry.
+ENTRY_KEYS = frozenset(_KEYS)
 
 
 def _credentials(value: Value) -> dict[str, Credential]:

@@ -116,6 +116,30 @@ def test_parameters_of_the_stack(site: Deployment) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [
+        ({"excludes": ["ceph"]}, r"parameter_defaults\.excludes: it has no"),
+        (
+            {"ContainerImageRegistryCredential": {}},
+            "ContainerImageRegistryCredential: it has no effect: is"
+            r" ContainerImageRegistryCredentials meant\?",
+        ),
+        (
+            {"DockerInsecureRegistryAdress": []},
+            "DockerInsecureRegistryAdress: it has no effect: is",
+        ),
+    ],
+)
+def test_parameters_without_effect(
+    site: Deployment, parameters: dict[str, object], told: str
+) -> None:
+    """A key of an entry outside of it, or a misspelt parameter, is told."""
+    defaults = {"ContainerImagePrepare": [site.entry()], **parameters}
+    site.write("env.yaml", yaml.safe_dump({"parameter_defaults": defaults}))
+    site.run("--dry-run", stderr=rf"WARNING: {told}[^\n]*\n[\s\S]*")
+
+
 def test_users_with_a_colon(site: Deployment) -> None:
     """A user and a password in one word are no user."""
     users = {"quay.io": {"me:secret": "x"}}

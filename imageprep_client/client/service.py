@@ -285,8 +285,20 @@ class ServiceNode:
         ]
 
     def _keep(self, inputs_: ServiceInputs) -> None:
-        if inputs_.declaration:
+        """Keep the declaration that was applied.
+
+        :raises PartialFailure: when it cannot be kept.
+        """
+        if not inputs_.declaration:
+            return
+        try:
             self._state.keep_declaration(inputs.load(inputs_.declaration))
+        except errors.ImagePrepError as error:
+            raise errors.PartialFailure(
+                f"the services are as declared, but {error}",
+                [],
+                hint=error.hint,
+            ) from error
 
     @contextlib.contextmanager
     def _applied(

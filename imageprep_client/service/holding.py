@@ -243,16 +243,20 @@ def create(
     """Create a container; `environment` is in no command line.
 
     podman reads it from a file of mode 0600, and what such a file cannot
-    have, as values with line breaks, from its own environment. The variables
-    of the service come as they are declared.
+    have, as values with line breaks, from its own environment; on a full disk
+    all of it. The variables of the service come as they are declared.
 
     :returns: the ID of the container.
     """
     in_file, others = divide(environment)
     options = [f"--env-file={path}" for path in service.env_file]
     if in_file:
-        path = state.write_environment(service.name, in_file)
-        options.append(f"--env-file={path}")
+        try:
+            path = state.write_environment(service.name, in_file)
+        except errors.NoSpace:
+            others = dict(environment)
+        else:
+            options.append(f"--env-file={path}")
     options += [f"--env={name}" for name in others]
     options += [
         f"--env={name}={value}" for name, value in service.environment.items()

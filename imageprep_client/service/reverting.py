@@ -90,7 +90,21 @@ class Reverter:
     def __init__(self, host: ServiceHost) -> None:
         self._podman = host.podman
         self._state = host.state
+        self._observer = host.observer
         self._find_owner = host.owner
+
+    def note(
+        self, journal: SwapJournal, entries: Sequence[HistoryEntry]
+    ) -> None:
+        """Record progress, unless that fails: services come first.
+
+        Without it, the next command may restore a service once more.
+        """
+        try:
+            self._state.write_journal(journal)
+            self._state.record(entries)
+        except errors.ImagePrepError as error:
+            self._observer.warning(f"not recorded: {error}")
 
     def revert(self, journal: SwapJournal, reason: str) -> list[str]:
         """Restore what was not finished.
@@ -212,9 +226,9 @@ class Reverter:
             journal = journal.with_swap(
                 dataclasses.replace(record, state=SwapState.REVERTED)
             )
-        self._state.write_journal(journal)
-        self._state.record(
-            [entry(journal, record, "reverted", reason) for record in back]
+        self.note(
+            journal,
+            [entry(journal, record, "reverted", reason) for record in back],
         )
         return journal
 

@@ -243,7 +243,9 @@ class Swapper:
             self.revert(journal, str(error))
             raise error
         if policy.on_failure is OnFailure.STOP:
-            self._state.record([entry(journal, record, "failed", str(error))])
+            self._reverter.note(
+                journal, [entry(journal, record, "failed", str(error))]
+            )
             self._state.close_journal()
             raise errors.PartialFailure(
                 f"{error}; it was left as it is, and the services after it"
@@ -253,7 +255,7 @@ class Swapper:
             ) from error
         everything = policy.on_failure is OnFailure.REVERT_ALL
         journal = dataclasses.replace(journal, revert_all=everything)
-        self._state.write_journal(journal)
+        self._reverter.note(journal, [])
         reverted = self.revert(journal, str(error))
         old = [name for name in reverted if journal.swap(name).old_id]
         told = "no old container had to be restored"

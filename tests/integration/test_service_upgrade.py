@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.client.service import OnFailure, SwapPolicy
-from tests import servers
+from imageprep_client.client.service import (
+    OnFailure,
+    ServiceInputs,
+    SwapPolicy,
+)
+from imageprep_client.observer import Observer
+from tests import mounts, servers
 from tests.podman_host import PodmanHost, answer, mute, service
 
 pytestmark = pytest.mark.needs_root
@@ -114,6 +121,66 @@ def test_unhealthy_service(
     if not broken:
         assert answer(ports.two) == expected[1]
     assert podman_host.running() == {"one", "two", "three"}
+
+
+class Filling(Observer):
+    """Fills a disk as soon as the second service is to be replaced.
+
+    :ivar warnings: what it is told.
+    """
+
+    def __init__(self, disk: Path) -> None:
+        self._disk = disk
+        self.warnings: list[str] = []
+
+    def note(self, text: str) -> None:
+        if text != "two: swapping":
+            return
+        with (
+            (self._disk / "log").open("wb", buffering=0) as log,
+            contextlib.suppress(OSError),
+        ):
+            while True:
+                log.write(bytes(4096))
+
+    def warning(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def test_disk_that_fills_up(
+    podman_host: PodmanHost,
+    images: list[str],
+    ports: Ports,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The old containers are back though nothing can be recorded, with the
+    environment that they had, and the next upgrade succeeds.
+    """
+    old, new, _ = images
+    parameters = {"Secret": "secret"}
+
+    def wanted(image: str) -> ServiceInputs:
+        services = ports.services(image, image, image)
+        services["one"]["env_from"] = {"SECRET": {"parameter": "Secret"}}
+        return podman_host.inputs(services, parameters)
+
+    disk = tmp_path / "disk"
+    monkeypatch.setenv("IMAGE_PREPARE_STATE", str(disk))
+    with mounts.small_disk(disk, "size=1m", caplog):
+        observer = Filling(disk)
+        podman_host.node().start(wanted(old), [], QUICK)
+        with pytest.raises(
+            errors.PartialFailure,
+            match=r"no space left .*; the old containers were restored: one",
+        ):
+            podman_host.node(observer).upgrade(wanted(new), [], QUICK)
+        assert any("not recorded: " in text for text in observer.warnings)
+        assert ports.answers() == ["1 secret", "1", "1"]
+        (disk / "log").unlink()
+        podman_host.node().upgrade(wanted(new), [], QUICK)
+        assert ports.answers() == ["2 secret", "2", "2"]
 
 
 def test_unhealthy_new_service(

@@ -86,6 +86,16 @@ class Verdict:
     hashed: bool
     elsewhere: int
 
+    @property
+    def remedy(self) -> str | None:
+        """How to bring content back; None if none was lost."""
+        found = {problem.problem for problem in self.problems}
+        if graphs.CORRUPT in found:
+            return "delete the corrupt content; run --recheck copies it again"
+        if found & {MISSING, WRONG_SIZE}:
+            return "run --recheck copies the content again"
+        return None
+
 
 def verify(
     registry: Registry,

@@ -68,7 +68,9 @@ class Verify(base.Lister):
         self.summary = _summary(verdict)
         if verdict.problems:
             count = wording.counted(len(verdict.problems), "problem")
-            self.failure = errors.PartialFailure(f"{count} found", [])
+            self.failure = errors.PartialFailure(
+                f"{count} found", [], hint=verdict.remedy
+            )
         return self.columns, (
             (
                 problem.repository,

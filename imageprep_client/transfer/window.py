@@ -38,7 +38,7 @@ class Window(Generic[T]):
 
     def take(self) -> tuple[T, base.Prefetched] | None:
         """The next item, whose response is there; None at the end."""
-        with contextlib.suppress(errors.StoreError):
+        with contextlib.suppress(errors.ImagePrepError):
             self._fill()
             if self._requested:
                 self._requested[0][1].wait()

@@ -17,6 +17,7 @@ class Requests:
     :param silent: numbers whose requests have no response.
     :param refused: numbers that cannot be requested.
     :param skipped: numbers that are not requested.
+    :param refusal: the error of those that cannot be.
     :ivar open: those that were neither used nor given up.
     :ivar most: the highest number of open ones.
     :ivar sent: all requested numbers, in order.
@@ -27,7 +28,9 @@ class Requests:
         silent: frozenset[int] = frozenset(),
         refused: frozenset[int] = frozenset(),
         skipped: frozenset[int] = frozenset(),
+        refusal: type[errors.ImagePrepError] = errors.Unreachable,
     ) -> None:
+        self._refusal = refusal
         self._silent = silent
         self._refused = refused
         self._skipped = skipped
@@ -38,7 +41,7 @@ class Requests:
 
     def request(self, number: int) -> Sent | None:
         if number in self._refused:
-            raise errors.Unreachable("refused")
+            raise self._refusal("refused")
         if number in self._skipped:
             return None
         self.sent.append(number)
@@ -111,9 +114,10 @@ def test_no_items() -> None:
         Requests(silent=frozenset({3})),
         Requests(refused=frozenset({3})),
         Requests(refused=frozenset({0})),
+        Requests(refused=frozenset({3}), refusal=errors.InputError),
         Requests(skipped=frozenset({0, 3, 8})),
     ],
-    ids=["silent", "refused", "refused first", "skipped"],
+    ids=["silent", "refused", "refused first", "no credentials", "skipped"],
 )
 def test_the_rest(requests: Requests) -> None:
     """What cannot be requested ahead is done, too, and once."""

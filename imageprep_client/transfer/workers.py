@@ -30,6 +30,9 @@ _Work = tuple[Callable[[], None], threading.Event]
 _GRACE = 0.8
 #: Seconds between two looks for signals.
 _PERIOD = 0.5
+#: Seconds that work takes where its response is there, and how much longer it
+#: may take in all before others share it.
+_PROMPT, _DELAY = 0.05, 2.0
 #: Threads for work on files of this host: it has no round trips to hide, and
 #: more threads would wait for each other and for the interpreter.
 LOCAL = 4
@@ -205,8 +208,9 @@ class Workers:
 
         One thread does the work while the next requests are under way: a
         nearby registry answers sooner than Python switches between threads.
-        From the first request that fails on, several threads do the rest, so
-        that none waits for the repetitions of another.
+        From the first request that fails on, and when the work takes long
+        all the same, several threads do the rest, so that none waits for the
+        repetitions of another.
 
         :param request: requests what the work on an item reads first; None:
             nothing can be requested ahead.
@@ -215,9 +219,11 @@ class Workers:
         failures: list[tuple[T, errors.ImagePrepError]] = []
 
         def one_by_one(window: Window[T]) -> None:
+            late = 0.0
             with contextlib.closing(window):
-                while taken := window.take():
+                while late < _DELAY and (taken := window.take()):
                     item, prefetched = taken
+                    begin = time.monotonic()
                     try:
                         with contextlib.closing(prefetched):
                             self.check()
@@ -228,6 +234,7 @@ class Workers:
                         failures.append((item, error))
                         if not self.keep_going:
                             self._stop.set()
+                    late += max(0.0, time.monotonic() - begin - _PROMPT)
 
         self.each(one_by_one, [window])
         return failures + self.each(work, window.aside)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.transfer import workers as workers_module
 from imageprep_client.transfer.workers import Cancelled, Workers
 
 
@@ -139,6 +141,23 @@ def test_no_request_after_a_failure() -> None:
     with working() as workers:
         workers.each_ahead(lambda number: None, range(20), requests.request)
     assert requests.sent == [0, 1, 2, 3, 4, 5]
+
+
+def test_slow_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work that takes long is shared, although each response is there."""
+    monkeypatch.setattr(workers_module, "_DELAY", 0.1)
+    requests = Requests()
+    together = threading.Barrier(4)
+
+    def work(number: int) -> None:
+        if number == 0:
+            workers.pause(0.2)
+        else:
+            together.wait(10)
+
+    with working() as workers:
+        assert workers.each_ahead(work, range(9), requests.request) == []
+    assert not requests.open
 
 
 def broken(number: int) -> None:

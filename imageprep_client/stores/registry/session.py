@@ -130,11 +130,12 @@ class RegistrySession:
             headers["Authorization"] = header
         seconds = self._timeout.of(f"GET {request.what}")
         timeout = (self._connect_timeout, deadlines.bounded(seconds))
+        begin = time.monotonic()
         sent = self._transport.send_ahead(url, headers, timeout)
         if sent is None:
             return None
         self._connected += -1 / _REUSES if sent.reused else 1
-        return Prefetch(self, request, sent, header)
+        return Prefetch(self, request, sent, header, begin)
 
     def call(self, request: Request, expect: Collection[int]) -> Response:
         """Send a request, and repeat it until an expected response arrives.
@@ -376,9 +377,17 @@ class RegistrySession:
                 )
             raise
         self._known.add(origin)
+        self.adapt(response, what, begin)
+        return response
+
+    def adapt(self, response: Response, what: str, begin: float) -> None:
+        """Adapt the timeouts to the response to a request sent at `begin`.
+
+        :param what: as for `_send`.
+        """
+        name = f"{response.method} {what}"
         self._timeout.answered(time.monotonic() - begin)
         response.timed_out = functools.partial(self._timeout.exceeded, name)
-        return response
 
 
 @dataclasses.dataclass
@@ -386,6 +395,7 @@ class Prefetch:
     """A GET that was sent ahead.
 
     :ivar authorization: that it was sent with.
+    :ivar begin: when it was sent.
     :ivar response: None before `wait`.
     """
 
@@ -393,6 +403,7 @@ class Prefetch:
     request: Request
     sent: SentRequest
     authorization: str | None
+    begin: float
     response: Response | None = None
 
     def wait(self) -> None:
@@ -402,6 +413,7 @@ class Prefetch:
             which other threads can make at the same time.
         """
         response = self.sent.response()
+        self.registry.adapt(response, self.request.what, self.begin)
         if _is_unwell(response) or response.status in urls.REDIRECTS:
             raise answers.from_response(response, self.request.what)
         self.response = response

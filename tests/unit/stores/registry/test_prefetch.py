@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.http import timeouts
 from imageprep_client.http.transport import Timeouts
 from imageprep_client.stores.memory import MemoryRegistry
 from imageprep_client.stores.registry.client import RegistryClient
@@ -151,6 +153,27 @@ def test_silent(server: RegistryServer) -> None:
         ):
             sent.wait()
     assert caught.value.is_timeout
+
+
+def test_silent_after_prompt_responses(
+    server: RegistryServer,
+    listed: RegistryStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Silence is noticed soon where the responses ahead were prompt."""
+    monkeypatch.setattr(timeouts, "_LEAST", 0.2)
+    for _ in range(40):
+        with prefetch(listed, "/blobs/") as sent:
+            sent.wait()
+            listed.fetch(CONFIG).read()
+    server.faults.add(Fault(path="/blobs/", delay=30))
+    begin = time.monotonic()
+    with (
+        prefetch(listed, "/blobs/") as sent,
+        pytest.raises(errors.Unreachable),
+    ):
+        sent.wait()
+    assert time.monotonic() - begin < 4
 
 
 def test_redirect(server: RegistryServer, listed: RegistryStore) -> None:

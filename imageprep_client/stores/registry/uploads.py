@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import urllib.parse
@@ -39,6 +40,7 @@ class Uploads:
         self._lock = threading.Lock()
         self._open: dict[str, str] = {}
         self._not_whole: set[str] = set()
+        self._unanswered: set[str] = set()
 
     def mount(
         self, registry: RegistrySession, descriptor: Descriptor, origin: str
@@ -91,9 +93,39 @@ class Uploads:
         no other uploads, and registries of several processes lose some. A
         redirect is followed with chunks, as a stream cannot be sent again.
 
+        Storing large content may take longer than any timeout. It is not sent
+        again if the registry has it by now.
+
         :raises ServerFault: temporary after the first 413, 404, 416 or
             redirect.
         """
+        if expected.digest in self._unanswered and self._is_stored(
+            registry, expected
+        ):
+            return
+        try:
+            self._send(registry, expected, body)
+        except errors.Unreachable:
+            self._unanswered.add(expected.digest)
+            raise
+
+    def _is_stored(
+        self, registry: RegistrySession, expected: Descriptor
+    ) -> bool:
+        """Whether the registry says so; one that cannot say gets it again."""
+        request = self._repository.content("HEAD", expected)
+        with contextlib.suppress(errors.StoreError):
+            response = registry.call(request._replace(repeatable=False), {200})
+            response.discard()
+            return response.length() in (None, expected.size)
+        return False
+
+    def _send(
+        self,
+        registry: RegistrySession,
+        expected: Descriptor,
+        body: bytes | blob.Upload,
+    ) -> None:
         limit = registry.body_limit
         if expected.digest in self._not_whole:
             self._send_chunks(registry, expected, body, limit or _CHUNK)

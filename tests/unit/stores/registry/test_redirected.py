@@ -124,11 +124,14 @@ def _fetch(store: RegistryStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "use"), [(202, _push), (307, _fetch)], ids=["upload", "storage"]
+    ("method", "status", "use"),
+    [("POST", 202, _push), ("GET", 307, _fetch)],
+    ids=["upload", "storage"],
 )
 def test_servers_that_never_answer(
     server: RegistryServer,
     client: RegistryClient,
+    method: str,
     status: int,
     use: Callable[[RegistryStore], None],
 ) -> None:
@@ -137,7 +140,8 @@ def test_servers_that_never_answer(
     address = f"127.0.0.1:{servers.free_port()}"
     server.faults.add(
         Fault(
-            path="/blobs/",
+            method,
+            "/blobs/",
             status=status,
             headers={"Location": f"http://{address}/x"},
             times=None,

@@ -65,6 +65,25 @@ def test_slow_bodies(
         assert time.monotonic() - begin < 15
 
 
+@pytest.mark.parametrize("size", [60_000, 300_000])
+def test_stored_after_the_timeout(
+    server: RegistryServer, make_client: MakeClient, size: int
+) -> None:
+    """Content that a registry takes long to store is not sent for ever."""
+    blob = content.blob("large", size)
+    server.faults.add(Fault("PUT", "/uploads/", delay=1, times=None))
+    policy = RetryPolicy(attempts=8, base=0.2, cap=0.2)
+    client = make_client(policy=policy, timeouts=Timeouts(2, 0.3))
+    store = client.destination(server.host, "ns/name")
+
+    def push() -> None:
+        store_suite.push(store, blob)
+
+    policy.repeat(push, errors.StoreError)
+    assert server.content.store("ns/name").exists(blob.descriptor)
+    assert len(server.requests("PUT", "/uploads/")) < 6
+
+
 def test_slow_beginnings_are_waited_for(
     server: RegistryServer, make_client: MakeClient
 ) -> None:

@@ -227,13 +227,14 @@ def _piece(file: ArtifactFile, default: str | None) -> _Piece:
     if kind == "disk":
         with opened(file.path, formats.MAX_SIZE) as (_, format):
             kind = format.name
-    elif kind == "kernel":
+    else:
         with inputs.open_regular(file.path):
-            architecture = architecture or ramdisk.architecture(
-                Path(file.path)
-            )
-    elif not architecture:
-        architecture = default
+            if kind == "kernel":
+                ramdisk.check(file.path, None)
+                default = ramdisk.architecture(Path(file.path))
+            else:
+                ramdisk.check(None, file.path)
+        architecture = architecture or default
     architecture = architecture or "x86_64"
     architecture = platform.architecture(architecture)
     Platform.parse(f"linux/{architecture}")

@@ -18,7 +18,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-from imageprep_client import decompression
+from imageprep_client import decompression, errors
 
 #: Bytes of a ramdisk that are looked at, unpacked.
 _MAX_UNPACKED = 512 * 1024 * 1024
@@ -55,6 +55,26 @@ def architecture(kernel: Path) -> str | None:
     if head[:2] == b"MZ" and head[4:8] == b"zimg":
         return "aarch64"
     return None
+
+
+def check(kernel: str | None, ramdisk: str | None) -> None:
+    """Check that a kernel and a ramdisk were not mistaken for each other.
+
+    :raises InvalidFile: when one is the other.
+    """
+    hint = "--kernel and --ramdisk may be the wrong way round"
+    if ramdisk and architecture(Path(ramdisk)):
+        raise errors.InvalidFile(ramdisk, "is a kernel", hint=hint)
+    if kernel and _is_archive(Path(kernel)):
+        raise errors.InvalidFile(kernel, "is a ramdisk", hint=hint)
+
+
+def _is_archive(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return next(_names(file), None) is not None
+    except (EOFError, ValueError, lzma.LZMAError, *_ERRORS):
+        return False
 
 
 def host_only(ramdisk: Path) -> str:

@@ -16,7 +16,7 @@ from imageprep_client import errors
 from imageprep_client.baremetal import ramdisk, records
 from imageprep_client.baremetal.disks import formats, partitions
 from imageprep_client.baremetal.disks import volumes as volume_kinds
-from imageprep_client.baremetal.extracting import MANIFEST, opened
+from imageprep_client.baremetal.extracting import KERNEL, MANIFEST, opened
 from imageprep_client.host import inputs
 from imageprep_client.observer import Observer
 
@@ -103,6 +103,8 @@ def parts_of(request: RegisterRequest, observer: Observer) -> list[Part]:
     common = dict(request.properties)
     parts = []
     if request.kernel and request.ramdisk:
+        sizes = [_size(path) for path in (request.kernel, request.ramdisk)]
+        ramdisk.check(request.kernel, request.ramdisk)
         line, architecture = _manifest(request.kernel)
         own = ramdisk.architecture(Path(request.kernel)) or architecture
         wanted = request.architecture
@@ -116,10 +118,12 @@ def parts_of(request: RegisterRequest, observer: Observer) -> list[Part]:
             )
         common = _described(common, wanted or own)
         prefix = "deploy-" if request.deploy else ""
-        extra = {"os_command_line": line} if line else {}
-        for kind, path, form in (
-            ("kernel", request.kernel, "aki"),
-            ("ramdisk", request.ramdisk, "ari"),
+        # The line is that of the disk, and not of an agent.
+        has_line = line and not request.deploy
+        extra = {"os_command_line": str(line)} if has_line else {}
+        for kind, path, form, size in (
+            ("kernel", request.kernel, "aki", sizes[0]),
+            ("ramdisk", request.ramdisk, "ari", sizes[1]),
         ):
             fields = {
                 **({} if kind == "ramdisk" else extra),
@@ -128,7 +132,6 @@ def parts_of(request: RegisterRequest, observer: Observer) -> list[Part]:
                 "container_format": form,
             }
             name = f"{request.name}-{kind}"
-            size = _size(path)
             parts.append(Part(prefix + kind, name, path, size, fields))
     if disk := request.whole_disk or request.partition:
         whole = bool(request.whole_disk)
@@ -164,7 +167,6 @@ def _manifest(kernel: str) -> tuple[str | None, str | None]:
 
     None where `baremetal.extracting` did not write this very kernel.
     """
-    _size(kernel)
     path = Path(kernel).with_name(MANIFEST)
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
         if not stat.S_ISREG(path.stat().st_mode):
@@ -172,7 +174,7 @@ def _manifest(kernel: str) -> tuple[str | None, str | None]:
         document: Any = json.loads(path.read_bytes()[: 1024 * 1024])
         with open(kernel, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if document["files"][Path(kernel).name]["sha256"] == digest:
+        if document["files"][KERNEL]["sha256"] == digest:
             architecture = str(document["architecture"])
             return str(document["command_line"]), architecture or None
     return None, None

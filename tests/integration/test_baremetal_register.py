@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -61,6 +62,38 @@ def test_forms(
     } == forms
     assert {i["status"] for i in images} == {"active"}
     assert {row["ID"] for row in rows} == {i["id"] for i in images}
+
+
+@pytest.mark.parametrize(
+    ("more", "line"), [((), "root=UUID=1"), (("--deploy",), None)]
+)
+def test_command_line(
+    cloud: Cloud, more: tuple[str, ...], line: str | None
+) -> None:
+    """The line that was extracted is that of its kernel, and not of an
+    agent's.
+    """
+    digest = hashlib.sha256((cloud.home / "vmlinuz").read_bytes()).hexdigest()
+    manifest = {
+        "architecture": "x86_64",
+        "command_line": "root=UUID=1",
+        "files": {"vmlinuz": {"sha256": digest}},
+    }
+    (cloud.home / "manifest.json").write_text(json.dumps(manifest))
+    cloud.register(*PAIR, *more)
+    (kernel,) = [i for i in cloud.images() if i["disk_format"] == "aki"]
+    assert kernel.get("os_command_line") == line
+
+
+def test_wrong_way_round(cloud: Cloud) -> None:
+    """A kernel that is given as the ramdisk is not uploaded."""
+    cloud(
+        *(*REGISTER, cloud.name, "--kernel", "initramfs"),
+        *("--ramdisk", "vmlinuz"),
+        status=2,
+        stderr="vmlinuz: is a kernel\nhint: --kernel and --ramdisk may .*",
+    )
+    assert not cloud.images()
 
 
 def test_content_and_links(cloud: Cloud) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from imageprep_client import errors
 from imageprep_client.baremetal import ramdisk
 from tests import kernels
 
@@ -77,3 +78,18 @@ def test_architectures(head: bytes, told: str | None, tmp_path: Path) -> None:
     path = tmp_path / "vmlinuz"
     path.write_bytes(head)
     assert ramdisk.architecture(path) == told
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_the_wrong_way_round(
+    compress: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    """A kernel is no ramdisk, and a ramdisk no kernel."""
+    kernel, initramfs = tmp_path / "vmlinuz", tmp_path / "initramfs"
+    kernel.write_bytes(kernels.bzimage(size=4096))
+    initramfs.write_bytes(compress(kernels.archive("init")))
+    ramdisk.check(str(kernel), str(initramfs))
+    with pytest.raises(errors.InvalidFile, match="vmlinuz: is a kernel"):
+        ramdisk.check(None, str(kernel))
+    with pytest.raises(errors.InvalidFile, match="initramfs: is a ramdisk"):
+        ramdisk.check(str(initramfs), None)

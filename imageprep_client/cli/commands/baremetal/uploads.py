@@ -232,7 +232,8 @@ class BaremetalDelete(base.Command):
         }
         total = sum(image.size for image in deleted)
         self.summary = (
-            f"{parsed_args.name}: {len(deleted)} images deleted from Glance,"
+            f"{parsed_args.name}: {wording.counted(len(deleted), 'image')}"
+            " deleted from Glance,"
             f" {wording.size(total)},"
         )
 

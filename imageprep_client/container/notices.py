@@ -101,6 +101,14 @@ def notices(
         )
     given = [*parameters.all_entries]
     for selection in selections:
+        if selection.unlike:
+            yield _about(
+                selection.entry,
+                "includes",
+                "it has no effect: no image of release"
+                f" {catalog.release} has such a name; the nearest is"
+                f" {selection.unlike}",
+            )
         if selection.entry in given:
             yield from _about_release(selection, catalog, release_named)
 

@@ -6,6 +6,7 @@ Nothing here touches a disk, a network or a clock.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import datetime
@@ -29,6 +30,7 @@ class Selection:
     """The images that one entry of ``ContainerImagePrepare`` asks for.
 
     :ivar images: with names that are valid references.
+    :ivar unlike: the nearest name where ``includes`` match none of the table.
     :ivar label: what to discover their tags from, or None.
     :ivar default_tag: whether ``set`` has no tag of the user's own.
     """
@@ -37,6 +39,7 @@ class Selection:
     images: tuple[TableImage, ...]
     label: str | None
     default_tag: bool
+    unlike: str = ""
 
     @property
     def is_discovered(self) -> bool:
@@ -226,10 +229,17 @@ def _select(
         values["neutron_driver"] = (
             "ovn" if drivers is None or "ovn" in drivers else "other"
         )
+    table = catalog.render(values)
+    unlike = ""
     try:
         images = filters.select(
-            catalog.render(values), services, entry.includes, entry.excludes
+            table, services, entry.includes, entry.excludes
         )
+        missing = entry.includes and not images
+        if missing and not filters.select(table, None, entry.includes):
+            names = [image.image for image in table]
+            near = difflib.get_close_matches(entry.includes[0], names, 1, 0)
+            unlike = near[0] if near else ""
     except TimeoutError as error:
         key = "includes" if entry.includes else "excludes"
         raise entry.error(str(error), key, filters.HINT) from None
@@ -238,6 +248,7 @@ def _select(
     return Selection(
         entry=entry,
         images=images,
+        unlike=unlike,
         label=None
         if catalog.tag_wins and values.get("tag")
         else entry.tag_from_label,

@@ -80,7 +80,7 @@ container: catalog deadlines errors heat host modify observer oci plans.base
     plans.stored programs retry rpm stores.base stores.diffids stores.verify
     transfer wording
 baremetal: errors host observer oci programs stores.base stores.verify transfer
-baremetal.ramdisk: backports compression decompression
+baremetal.ramdisk: backports compression decompression errors
 baremetal.disks: errors programs
 baremetal.disks.formats: baremetal.disks.disk decompression errors oslo_utils
 baremetal.glance: errors keystoneauth1 openstack requests

@@ -56,6 +56,10 @@ class TLS:
     key: str | None = None
 
 
+#: The multiple of the timeout that responses through a proxy have at most.
+_PROXY_PATIENCE = 5.0
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Timeouts:
     """Seconds to wait for a connection, and for each part of a response."""
@@ -256,6 +260,13 @@ class Transport:
         except (urllib3.exceptions.HTTPError, OSError, UnicodeError) as error:
             raise failures.unreachable(url, error) from None
         return _answered(method, url, raw, timeout[1])
+
+    def patience(self, url: str) -> float:
+        """How many times as long as usual a response may take.
+
+        A proxy may read and scan all of a response before it passes it on.
+        """
+        return _PROXY_PATIENCE if self._proxies.of(url) else 1.0
 
     def send_ahead(
         self, url: str, headers: Mapping[str, str], timeout: Timeout

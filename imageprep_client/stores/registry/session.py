@@ -360,7 +360,8 @@ class RegistrySession:
             tls = self._hosts.tls_of(urls.authority(url))
             transport = self._transports.of(tls)
         name = f"{method} {what}"
-        seconds = self._timeout.of(name, len(body or b""))
+        patience = transport.patience(url)
+        seconds = self._timeout.of(name, len(body or b""), patience)
         timeout = (self._connect_timeout, deadlines.bounded(seconds))
         begin = time.monotonic()
         try:

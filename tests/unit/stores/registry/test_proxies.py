@@ -40,6 +40,23 @@ def test_plain_http(
     assert server.content.store("ns/name").exists(BLOB.descriptor)
 
 
+def test_scanning(
+    server: RegistryServer,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A proxy that scans content has longer than a registry itself."""
+    server.content.store("ns/name").push(BLOB.descriptor, BLOB.open())
+    server.faults.add(Fault("GET", "/blobs/", delay=1.5, times=None))
+    with Proxy({"registry.test:5000": server.host}) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.host}")
+        client = make_client(
+            Hosts(insecure=["registry.test"]), timeouts=Timeouts(2, 0.5)
+        )
+        store = client.store("registry.test:5000", "ns/name")
+        assert store_suite.read(store, BLOB.descriptor) == BLOB.data
+
+
 def test_tls_is_tunnelled_and_verified(
     secure: RegistryServer,
     make_client: MakeClient,

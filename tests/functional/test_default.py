@@ -96,7 +96,7 @@ def test_login_with_local_destination(openstack: base.OpenStack) -> None:
         *COMMAND,
         "--enable-registry-login",
         "--local-push-destination",
-        stderr="warning: [^\n]*--local-push-destination[^\n]*"
+        stderr="WARNING: [^\n]*--local-push-destination[^\n]*"
         "--enable-registry-login[^\n]*\nnote: [^\n]*",
     )
 

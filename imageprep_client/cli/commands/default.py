@@ -65,7 +65,7 @@ class Default(base.Command):
         """Warn of the requirements of a login."""
         if local:
             self.log.warning(
-                "warning: with --local-push-destination the nodes pull"
+                "WARNING: with --local-push-destination the nodes pull"
                 " from the undercloud, where no login is needed: with"
                 " --enable-registry-login they will log in to the other"
                 " registries all the same, and fail where these cannot be"

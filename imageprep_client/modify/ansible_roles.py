@@ -32,6 +32,8 @@ _OURS = frozenset(
 _MOUNTED = frozenset(("rpms_path", "yum_repos_dir_path", "yum_cache"))
 #: A file that the directory must have.
 _CONTENT = {"rpms_path": "*.rpm", "modify_dir_path": "Dockerfile"}
+#: Directories that the role fills.
+_FILLED = frozenset(("yum_cache",))
 #: The name of a role of a collection: namespace, collection and role.
 _OF_COLLECTION = re.compile(r"[a-z_]\w*\.[a-z_]\w*\.[\w.]+")
 _DEFAULT = (
@@ -171,7 +173,11 @@ def _check_path(name: str, text: str) -> None:
             hint="ansible works in a directory of its own",
         )
     if not path.is_dir():
-        raise InvalidVariable(name, f"{text}: no such directory")
+        raise InvalidVariable(
+            name,
+            f"{text}: no such directory",
+            hint="create the directory first" if name in _FILLED else None,
+        )
     if not os.access(path, os.R_OK | os.X_OK):
         raise InvalidVariable(name, f"{text}: permission denied")
     if name in _MOUNTED and ":" in text:

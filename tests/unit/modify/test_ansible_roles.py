@@ -145,6 +145,13 @@ class TestVariables:
             {"tasks_from": "rpm_install.yml", "rpms_path": "{{ here }}/rpms"}
         )
 
+    def test_absent_cache(self) -> None:
+        """The directory that the role fills has to be made by the user."""
+        variables = {"tasks_from": "yum_update.yml", "yum_cache": "/no/such"}
+        with pytest.raises(InvalidVariable) as caught:
+            ansible_roles.check_variables(variables)
+        assert caught.value.hint == "create the directory first"
+
     @pytest.mark.parametrize(
         ("name", "value", "message"),
         [

@@ -199,6 +199,8 @@ def _export(
     scratch: Path,
     advanced: Callable[[int], None],
 ) -> ExportedMachine:
+    if os.geteuid() != 0:
+        raise errors.InvalidArgument("only root can read a whole machine")
     _check_owner(root)
     with _readable(root, live=options.live) as (path, reading):
         scrubbed = _mounted(root.path)

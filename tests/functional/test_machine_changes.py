@@ -90,6 +90,7 @@ def test_nothing_to_put_back(openstack: base.OpenStack) -> None:
     )
 
 
+@pytest.mark.needs_root
 def test_replace_of_several(openstack: base.OpenStack) -> None:
     """A machine that does not exist fails alone; a name given twice is one
     machine, whose only kept version is the root that it had.

@@ -20,6 +20,7 @@ from imageprep_client.client.machine import images
 from imageprep_client.client.machine.images import ExportedMachine
 from imageprep_client.client.machine.sources import MachineSource, Verification
 from imageprep_client.client.registry_options import RegistryOptions
+from imageprep_client.machine.replacement import journal
 from imageprep_client.observer import Observer
 from imageprep_client.programs import lxc
 from imageprep_client.testing.faults import Fault
@@ -200,6 +201,21 @@ def test_running_container_is_frozen(tmp_path: Path) -> None:
         assert container.state() == "running"
         live = export(tmp_path, f"{tmp_path}/b.tar", live=True)
         assert live.reading == "live"
+
+
+def test_machine_that_another_command_uses(
+    tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A root that is being replaced is not exported: it may be deleted."""
+    monkeypatch.setattr(journal, "_PATIENCE", 0.1)
+    root = machines.container(tmp_path / "lxc")
+    directory = state / "image-prepare/machine"
+    with (
+        journal.Journal(directory, root).locked(),
+        pytest.raises(errors.StoreError, match=r"process \d+\) uses it"),
+    ):
+        export(tmp_path / "lxc", str(tmp_path / "x.tar"))
+    assert not (tmp_path / "x.tar").exists()
 
 
 def test_container_that_cannot_be_started_is_not_stopped(

@@ -13,6 +13,7 @@ from imageprep_client import errors
 from imageprep_client.client.locations import tagged
 from imageprep_client.client.machine.sources import MachineSource, open_source
 from imageprep_client.client.registry_options import RegistryOptions
+from imageprep_client.client.state import state_directory
 from imageprep_client.client.stores import Stores
 from imageprep_client.machine import (
     exporting,
@@ -24,6 +25,7 @@ from imageprep_client.machine import (
 from imageprep_client.machine.archives import UnpackedRoot, sums
 from imageprep_client.machine.exporting import ExportedMachine, ExportOptions
 from imageprep_client.machine.lxc_cache import CachedBase
+from imageprep_client.machine.replacement.journal import Journal
 from imageprep_client.machine.roots import MachineRoot
 from imageprep_client.observer import Observer
 from imageprep_client.oci import mediatypes
@@ -87,7 +89,16 @@ class Export:
         """Export the machine; see `machine.exporting`.
 
         :raises InvalidArgument: when nothing was written.
+        :raises StoreError: likewise, when another command uses the root.
         """
+        # A replacement may delete the root that is read, and another export
+        # would thaw the machine.
+        with Journal(state_directory("machine"), self.root.path).locked():
+            return self._run(options, observer)
+
+    def _run(
+        self, options: RegistryOptions, observer: Observer
+    ) -> ExportedMachine:
         if exporting.is_archive(self.destination):
             return exporting.to_archive(
                 self.root,

@@ -94,7 +94,7 @@ class Journal:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Exclude other commands that change the root.
+        """Exclude other commands that change or export the root.
 
         :raises StoreError: when one is at work.
         """
@@ -115,7 +115,7 @@ class Journal:
             owner = locks.owner(descriptor)
             process = f" (process {owner})" if owner else ""
             raise errors.StoreError(
-                f"{self._root}: another command{process} is changing it",
+                f"{self._root}: another command{process} uses it",
                 hint="try again when it is done",
             ) from None
         finally:

@@ -47,6 +47,12 @@ _PLACES = {
     "oci-archive": "FILE",
 }
 _LOCAL = "containers-storage:"
+# Those of skopeo that are no places here. A short word may be an image, and
+# one with a number a registry.
+_FOREIGN = re.compile(
+    r"((?:docker-archive|docker-daemon)(?=:[^0-9])"
+    r"|(?:dir|ostree|sif|tarball)(?=:[./])):"
+)
 _PATH = "REPOSITORY[:TAG|@DIGEST]"
 _URL = ("http:", "https:")
 _NO_URL = (
@@ -201,6 +207,12 @@ def check_complete(text: str, *, image: bool = True) -> None:
         raise errors.InvalidReference(
             f"{name[:300]!r}: only push and hotfix read local storage",
             hint=f"name an image in it as {_LOCAL}NAME:TAG there",
+        )
+    if foreign := _FOREIGN.match(name):
+        raise errors.InvalidReference(
+            f"{name[:300]!r}: {foreign[1]} is a transport of skopeo",
+            hint="copy it with skopeo to an oci:DIRECTORY or an"
+            " oci-archive:FILE, which is read here",
         )
     missing = _missing_place(name, image) or (image and _missing_part(name))
     if missing:

@@ -126,6 +126,30 @@ def test_cut_short_after_a_password() -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("docker-archive:/tmp/x.tar", True),
+        ("docker-daemon:x:1", True),
+        ("dir:/tmp/x", True),
+        ("dir:./x", True),
+        ("sif:/tmp/x", True),
+        ("dir:latest", False),
+        ("dir:5000/x:1", False),
+        ("docker-archive:5000/x:1", False),
+        ("quay.io/dir/x:1", False),
+    ],
+)
+def test_transports_of_skopeo(text: str, refused: bool) -> None:
+    """The transport is named, and no host of its name is looked for."""
+    if not refused:
+        references.check_complete(text)
+        return
+    with pytest.raises(errors.InvalidReference, match="of skopeo") as caught:
+        references.check_complete(text)
+    assert "oci:DIRECTORY" in str(caught.value.hint)
+
+
 def test_local_storage_is_no_place() -> None:
     """Two commands alone read what is there, by names of its own."""
     with pytest.raises(errors.InvalidReference, match="only push and hotfix"):

@@ -27,6 +27,13 @@ _READ = frozenset(
         INSECURE_REGISTRIES,
     }
 )
+#: Keys of an entry that say how its role modifies images.
+_MODIFY_KEYS = (
+    "modify_append_tag",
+    "modify_vars",
+    "modify_only_with_labels",
+    "modify_only_with_source",
+)
 # Registries in the names of images, as podman and buildah take them.
 _LABEL = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 _HOST_OF_PODMAN = re.compile(rf"{_LABEL}(\.{_LABEL})*", re.IGNORECASE)
@@ -100,6 +107,12 @@ def notices(
             f" release {catalog.release} is used{meant}"
         )
     given = [*parameters.all_entries]
+    for entry in given:
+        for key in _MODIFY_KEYS if not entry.modify_role else ():
+            if getattr(entry, key):
+                yield _about(
+                    entry, key, "it has no effect without modify_role"
+                )
     for selection in selections:
         if selection.unlike:
             yield _about(

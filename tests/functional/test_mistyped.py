@@ -140,6 +140,27 @@ def test_parameters_without_effect(
     site.run("--dry-run", stderr=rf"WARNING: {told}[^\n]*\n[\s\S]*")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("modify_append_tag", "-hotfix"),
+        ("modify_vars", {"tasks_from": "yum_update.yml"}),
+        ("modify_only_with_labels", ["version"]),
+        ("modify_only_with_source", ["kolla"]),
+    ],
+)
+def test_modifications_without_a_role(
+    site: Deployment, key: str, value: object
+) -> None:
+    """Images that are not modified although a key is about it are told."""
+    site.environment(site.entry(**{key: value}))
+    site.run(
+        "--dry-run",
+        stderr=rf"WARNING: [^\n]*\[0\]\.{key}: it has no effect without"
+        r" modify_role\n[\s\S]*",
+    )
+
+
 def test_users_with_a_colon(site: Deployment) -> None:
     """A user and a password in one word are no user."""
     users = {"quay.io": {"me:secret": "x"}}

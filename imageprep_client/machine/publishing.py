@@ -48,19 +48,17 @@ def publish(
     and the signature are replaced by one rename: at every moment the
     directory has two that fit.
 
-    :param key: signs the list; empty: there is no signature.
+    :param key: signs the list; empty: there is no signature, and there was
+        none.
+    :param best_before: None: the date that the list has, if any.
     :raises InputError: nothing is published.
     :raises GpgError: nothing is published.
     """
-    if best_before and best_before < datetime.date.today():
-        raise errors.InvalidArgument(
-            f"--best-before {best_before}: is in the past; every import would"
-            " refuse the archives",
-            hint="give today or a later date",
-        )
     _check(paths, directory)
     with locks.locked_directory(directory):
         known = sums.read(directory)
+        best_before = best_before or known.best_before
+        _check_list(directory, key, best_before)
         with contextlib.ExitStack() as stack:
             staged = [
                 stack.enter_context(_copied(path, directory)) for path in paths
@@ -93,6 +91,24 @@ def _check(paths: Sequence[Path], directory: Path) -> None:
         reserved = path.name.startswith((".", sums.NAME))
         if reserved or not path.name.isprintable():
             raise errors.InvalidFile(str(path), "cannot be published as this")
+
+
+def _check_list(
+    directory: Path, key: str, best_before: datetime.date | None
+) -> None:
+    """Check that imports will accept the list as they did before."""
+    if best_before and best_before < datetime.date.today():
+        raise errors.InvalidArgument(
+            f"--best-before {best_before}: is in the past; every import would"
+            " refuse the archives",
+            hint="give today or a later date",
+        )
+    if not key and (directory / sums.SIGNATURE).exists():
+        raise errors.InvalidArgument(
+            f"{directory}: its list is signed, and would not be signed any"
+            " more",
+            hint=f"give --sign, or remove {sums.SIGNATURE} first",
+        )
 
 
 def _present(known: ChecksumList, directory: Path) -> dict[str, str]:

@@ -341,6 +341,31 @@ def test_publish_keeps_other_files(tmp_path: Path, keys: Keys) -> None:
     assert len(hidden) == 1
 
 
+def test_publish_keeps_what_imports_need(
+    tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later call without options drops neither date nor signature."""
+    monkeypatch.setenv("GNUPGHOME", str(keys.home))
+    www = tmp_path / "www"
+    www.mkdir()
+    (tmp_path / "a.tar").touch()
+    date = datetime.date.today()
+
+    def publish(key: str, best_before: datetime.date | None = None) -> None:
+        images.publish(
+            [tmp_path / "a.tar"], www, key=key, best_before=best_before
+        )
+
+    publish("good@x.invalid", date)
+    listed = (www / "SHA256SUMS").read_text()
+    assert f"BEST-BEFORE-{date}" in listed
+    with pytest.raises(errors.InvalidArgument, match="its list is signed"):
+        publish("")
+    assert (www / "SHA256SUMS.gpg").exists()
+    publish("good@x.invalid")
+    assert (www / "SHA256SUMS").read_text() == listed
+
+
 def test_publish_without_the_key(tmp_path: Path) -> None:
     """Nothing is published when the list cannot be signed."""
     (tmp_path / "www").mkdir()

@@ -280,7 +280,8 @@ class MachinePublish(base.Lister):
             "--best-before",
             metavar="<YYYY-MM-DD>",
             type=_date,
-            help="Last day on which the list may be used",
+            help="Last day on which the list may be used (default: the date"
+            " that it has, if any)",
         )
         report.add_option(parser)
 

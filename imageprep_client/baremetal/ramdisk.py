@@ -73,7 +73,7 @@ def _is_archive(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             return next(_names(file), None) is not None
-    except (EOFError, ValueError, lzma.LZMAError, *_ERRORS):
+    except (gzip.BadGzipFile, EOFError, ValueError, lzma.LZMAError, *_ERRORS):
         return False
 
 

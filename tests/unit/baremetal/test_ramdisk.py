@@ -89,6 +89,10 @@ def test_the_wrong_way_round(
     kernel.write_bytes(kernels.bzimage(size=4096))
     initramfs.write_bytes(compress(kernels.archive("init")))
     ramdisk.check(str(kernel), str(initramfs))
+    compressed = tmp_path / "vmlinuz.gz"
+    for content in (gzip.compress(b"Image"), b"\x1f\x8b damaged"):
+        compressed.write_bytes(content)
+        ramdisk.check(str(compressed), None)
     with pytest.raises(errors.InvalidFile, match="vmlinuz: is a kernel"):
         ramdisk.check(None, str(kernel))
     with pytest.raises(errors.InvalidFile, match="initramfs: is a ramdisk"):

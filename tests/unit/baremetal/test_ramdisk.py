@@ -90,7 +90,8 @@ def test_the_wrong_way_round(
     initramfs.write_bytes(compress(kernels.archive("init")))
     ramdisk.check(str(kernel), str(initramfs))
     compressed = tmp_path / "vmlinuz.gz"
-    for content in (gzip.compress(b"Image"), b"\x1f\x8b damaged"):
+    whole = gzip.compress(b"Image")
+    for content in (whole, whole[:-8] + bytes(8)):
         compressed.write_bytes(content)
         ramdisk.check(str(compressed), None)
     with pytest.raises(errors.InvalidFile, match="vmlinuz: is a kernel"):

@@ -126,6 +126,21 @@ def test_replace_of_several(openstack: base.OpenStack) -> None:
     assert os.listdir(kept) == ["etc"]
 
 
+@pytest.mark.needs_root
+def test_replace_of_a_stopped_machine(openstack: base.OpenStack) -> None:
+    """The summary says that it is still stopped."""
+    where = ("--store", str(machines(openstack)))
+    openstack(
+        *(*MACHINE, "export", "www", *where, "--to", "www.tar"), stderr=".*"
+    )
+    openstack(
+        *(*MACHINE, "replace", "www", "--from", "www.tar", "--no-verify"),
+        *where,
+        stderr=".*/www.tar: www replaced, the machine is stopped, as before,"
+        " in .*; undo it with machine rollback",
+    )
+
+
 def test_replace_of_nothing(openstack: base.OpenStack) -> None:
     """When no machine exists, the image is not looked at."""
     store = machines(openstack)

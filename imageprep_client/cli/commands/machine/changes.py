@@ -168,10 +168,11 @@ class MachineReplace(base.Lister):
             "machines": [_reported(one) for one in outcomes],
         }
         done = [one.replaced for one in outcomes if one.replaced]
-        what = wording.counted(len(done), "machine")
         if len(done) == len(outcomes) == 1:
-            what = f"{roots[0].name} {outage(done[0].swap)},"
-        self.summary = f"{source.name}: {what} replaced"
+            told = f"{roots[0].name} replaced, {outage(done[0].swap)},"
+        else:
+            told = f"{wording.counted(len(done), 'machine')} replaced"
+        self.summary = f"{source.name}: {told}"
         present = [
             one for one in outcomes if not (one.replaced or one.failure)
         ]

@@ -1,4 +1,4 @@
-"""What tools/demo needs around the images of its sample overcloud.
+"""Commands of tools/demo around the images of its sample overcloud.
 
 ::
 

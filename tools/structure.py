@@ -97,7 +97,7 @@ def public_classes(tree: ast.AST) -> Iterator[str]:
 
 
 def violations(top: pathlib.Path, large: Mapping[str, str]) -> Iterator[str]:
-    """What is wrong with the structure of the package at `top`.
+    """The faults in the structure of the package at `top`.
 
     :param large: the packages that may have many modules, with the reasons.
     """

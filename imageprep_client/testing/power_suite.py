@@ -150,7 +150,7 @@ class PowerSuite:
 
     @requires(base.BeginsPushes)
     def test_begin_of_what_is_here(self, make_store: MakeStore) -> None:
-        """What is here is said to be, and stays."""
+        """Content that is here is said to be, and stays."""
         store = make_store("ns/here")
         begins = self.power(store, base.BeginsPushes)
         blob = content.blob("here")

@@ -65,7 +65,7 @@ def mounted(source: Path, target: Path) -> Iterator[None]:
 def test_mounts_in_a_root(
     openstack: OpenStack, store: Path, tmp_path: Path
 ) -> None:
-    """What is mounted in a root, for a repair, is not deleted with it."""
+    """Files mounted in a root, for a repair, are not deleted with it."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data/file").touch()
     told = ".*machines/www: .*machines/www/srv is mounted on this host\nhint.*"

@@ -108,6 +108,8 @@ testing: errors oci heat.document plans.base plans.content plans.files
     plans.history plans.stored stores.base stores.memory pytest yaml
 """
 
+assert re.fullmatch(r"(#.*\n|[\w.]*:.*\n( .*\n)*)*", _RULES), "no rule"
+
 RULES: dict[str, tuple[str, ...]] = {
     name: tuple(words.split())
     for name, words in re.findall(

@@ -102,7 +102,7 @@ def delete(root: Path, path: Path) -> None:
 
 
 def leftovers(root: Path) -> list[Path]:
-    """What killed commands left under temporary names of a root."""
+    """The remains of killed commands under temporary names of a root."""
     return [
         path
         for path in root.parent.iterdir()

@@ -110,7 +110,7 @@ def test_failure(taken: Events) -> None:
 
 
 def test_nothing_but_the_message(taken: Events) -> None:
-    """What is in the message is not shown again as a log."""
+    """The text of the message is not shown again as a log."""
     taken.take(failed(msg="no way"))
     assert first(taken).log == ()
 

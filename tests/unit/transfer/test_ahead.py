@@ -10,7 +10,7 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.transfer import workers as workers_module
-from imageprep_client.transfer.workers import Cancelled, Workers
+from imageprep_client.transfer.workers import Workers
 
 
 class Requests:
@@ -122,7 +122,7 @@ def test_no_items() -> None:
     ids=["silent", "refused", "refused first", "no credentials", "skipped"],
 )
 def test_the_rest(requests: Requests) -> None:
-    """What cannot be requested ahead is done, too, and once."""
+    """Items that cannot be requested ahead are worked at once, too."""
     seen: list[int] = []
 
     def work(number: int) -> list[int]:
@@ -190,13 +190,14 @@ def test_cancelled() -> None:
     """Cancelled work ends the rest, and gives the requests up."""
     requests = Requests()
 
-    def cancelled(number: int) -> None:
-        raise Cancelled("stopped")
+    def work(number: int) -> None:
+        workers.stop()
+        workers.check()
 
     with working() as workers:
-        workers.stop()
-        failures = workers.each_ahead(cancelled, range(9), requests.request)
+        failures = workers.each_ahead(work, range(9), requests.request)
     assert failures == []
+    assert requests.sent == [0, 1, 2, 3]
     assert not requests.open
 
 

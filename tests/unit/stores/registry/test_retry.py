@@ -85,13 +85,14 @@ def test_passing_answers_are_tried_again(
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"), [("21600", "to wait 360 min"), ("1", "None")]
+    ("seconds", "told"),
+    [("21600", "the registry asks to wait 360 min"), ("1", None)],
 )
 def test_long_pauses_are_told(
     server: RegistryServer,
     make_client: Callable[..., RegistryClient],
     seconds: str,
-    told: str,
+    told: str | None,
 ) -> None:
     """A registry that is given up for hours says so itself."""
     headers = {"Retry-After": seconds}
@@ -99,7 +100,8 @@ def test_long_pauses_are_told(
     client = make_client(policy=RetryPolicy(attempts=1))
     with pytest.raises(errors.TooManyRequests) as caught:
         client.store(server.host, "ns/name").resolve("latest")
-    assert told in str(caught.value.hint)
+    hint = caught.value.hint
+    assert told == (hint and hint.partition(";")[0])
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 501])

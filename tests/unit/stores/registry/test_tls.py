@@ -80,7 +80,6 @@ def test_authorities_of_the_environment(
         shutil.copy(named, tmp_path / "ca.crt")
         subprocess.run(["openssl", "rehash", tmp_path], check=True)
         named = tmp_path
-    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     monkeypatch.setenv(name, str(named))
     assert probe(Endpoint(secure.host, secure.url), Transports(1), Timeouts())
 

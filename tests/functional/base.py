@@ -73,6 +73,8 @@ class OpenStack:
             # stevedore keeps what is installed there, unless Python is in
             # /tmp; the home is to hold what the commands write, no more.
             "XDG_CACHE_HOME": str(home.with_name(f"{home.name}.cache")),
+            # That of root would be a directory of the machine.
+            "XDG_STATE_HOME": str(home.with_name(f"{home.name}.state")),
             "COLUMNS": "80",
             "LINES": "1000",
             "NO_COLOR": "1",

@@ -100,18 +100,9 @@ def test_replace_of_several(openstack: base.OpenStack) -> None:
     openstack(
         *(*MACHINE, "export", "www", *where, "--to", "www.tar"), stderr=".*"
     )
-    words = (
-        "replace",
-        "gone1",
-        "www",
-        "gone2",
-        "www",
-        "--from",
-        "www.tar",
-        *where,
-    )
+    words = ("replace", "gone1", "www", "gone2", "www", "--from", "www.tar")
     done = openstack(
-        *(*MACHINE, *words, "--no-verify", "-f", "json"),
+        *(*MACHINE, *words, *where, "--no-verify", "-f", "json"),
         status=1,
         stderr="(?s)2 of 3 machines not replaced\n  2 machines: gone1: no"
         " machine of this name in .*; also gone2\nhint: .*list\n.*1 machine"

@@ -76,15 +76,38 @@ def test_mounts_in_a_root(
     openstack(*replacing(store), stderr=".*")
     (kept,) = store.glob("www~*")
     told = told.replace("www", r"www~\w+")
+    version = f"--version={kept.name[4:]}"
     with mounted(tmp_path / "data", kept / "srv"):
-        openstack(*replacing(store), status=2, stderr=told)
+        openstack(*words(store, "rollback"), status=2, stderr=told)
+        openstack(*words(store, "delete", "--yes"), status=2, stderr=told)
         openstack(
-            *words(store, "delete", "--yes", f"--version={kept.name[4:]}"),
-            status=2,
-            stderr=told,
+            *words(store, "delete", "--yes", version), status=2, stderr=told
         )
     assert sorted(os.listdir(store)) == ["www", kept.name]
     assert (tmp_path / "data/file").exists()
+
+
+def test_mounts_in_kept_versions(
+    openstack: OpenStack, store: Path, tmp_path: Path
+) -> None:
+    """A machine can be replaced and restored while something is mounted in
+    another version, which stays.
+    """
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/file").touch()
+    openstack(*replacing(store), stderr=".*")
+    (first,) = store.glob("www~*")
+    with mounted(tmp_path / "data", first / "srv"):
+        openstack(
+            *replacing(store),
+            stderr="WARNING: not deleted: .*/www~.* is mounted on this host"
+            r" \(unmount it first\)\n.*replaced.*",
+        )
+        openstack(*words(store, "rollback"), stderr=".* restored.*")
+        assert (first / "srv/file").exists()
+    openstack(*replacing(store), stderr="[^\n]*replaced.*")
+    assert len(os.listdir(store)) == 2
+    assert not first.exists()
 
 
 def test_deep_directories(openstack: OpenStack, store: Path) -> None:
@@ -135,7 +158,8 @@ def test_old_root_that_cannot_be_deleted(
     file.touch()
     machines.run("chattr", "+i", file)
     told = (
-        "(?s)WARNING: .*: not deleted: .*Operation not permitted.*replaced.*"
+        "(?s)WARNING: not deleted: .*Operation not permitted \\(.*chattr -i\\)"
+        ".*replaced.*"
     )
     try:
         openstack(*replacing(store, "--keep", "0"), stderr=told)

@@ -9,6 +9,7 @@ import pathlib
 import shlex
 import signal
 import stat
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -197,6 +198,37 @@ def test_check_that_fails_takes_the_new_root_back(
         changes(containers, tmp_path).replace(fill, request)
     assert "fails the check with status 7: no answer yet" in str(caught.value)
     assert containers.answer(NAME) == f"1 {KEY}"
+
+
+def test_failed_root_with_a_mount_is_no_version(
+    containers: Containers, tmp_path: pathlib.Path
+) -> None:
+    """What is mounted in a new root that is taken back cannot be deleted; no
+    rollback restores that root, and the next command deletes it.
+    """
+    root = containers.add(NAME)
+    containers.start(NAME)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/file").touch()
+    target = root / "mnt"
+    request = ReplaceRequest(
+        check=f"mkdir {target} && mount --bind {tmp_path}/data {target};"
+        " false",
+        patience=Patience(stop=20, start=3.0),
+    )
+    with pytest.raises(errors.PartialFailure, match="old root was restored"):
+        changes(containers, tmp_path).replace(fill, request)
+    (file,) = root.parent.glob("*/mnt/file")
+    try:
+        assert containers.answer(NAME) == f"1 {KEY}"
+        with pytest.raises(errors.InvalidArgument, match="no earlier root"):
+            changes(containers, tmp_path).rollback(None, None, PATIENCE)
+    finally:
+        subprocess.run(["umount", file.parent], check=True)
+    with pytest.raises(errors.InvalidArgument, match="no earlier root"):
+        changes(containers, tmp_path).rollback(None, None, PATIENCE)
+    assert not list(root.parent.glob("*/mnt"))
+    assert not list(root.parent.glob(".#*"))
 
 
 class _Killed(Journal):

@@ -148,6 +148,7 @@ class RootChanges:
         with self._ready():
             _check_movable(self._root)
             known = versions.find(self._root.path, version)
+            roots.check_unmounted(known.path)
             keep = len(versions.kept(self._root.path))
             swapped = self._swap(keep, beside=known.path)
             result = swapped.run(check, patience, lambda: None)
@@ -168,7 +169,10 @@ class RootChanges:
                     f"{self._root.name}: is running", hint="stop it first"
                 )
             _check_movable(self._root)
-            for known in versions.kept(path):
+            kept = versions.kept(path)
+            for known in kept:
+                roots.check_unmounted(known.path)
+            for known in kept:
                 versions.delete(path, known.path)
             if self._root.is_lxc:
                 lxc.LxcContainer(
@@ -228,8 +232,7 @@ def _check_movable(root: MachineRoot) -> None:
     :raises InvalidArgument: when it cannot.
     """
     name = root.name
-    for path in (root.path, *(v.path for v in versions.kept(root.path))):
-        roots.check_unmounted(path)
+    roots.check_unmounted(root.path)
     users = [
         other.name
         for other in roots.list_roots(str(root.store.path))

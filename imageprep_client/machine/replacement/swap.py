@@ -192,6 +192,10 @@ def undo(
             runtime.stop(_SHORT)
         exchange(root, beside)
     if record.temporary:
+        if beside.exists():
+            # It may have mounts, which keep it from being deleted.
+            with disk.reported(root):
+                beside = versions.hide(root, beside)
         for path in (Path(record.temporary), beside):
             _discard(root, path, observer)
     if record.was_running and runtime.leader() is None:
@@ -220,10 +224,11 @@ def finish(
 def _discard(root: Path, path: Path, observer: Observer) -> None:
     """Delete what is no longer needed; failures are no reason to stop.
 
-    What is left is deleted by the next command.
+    What has a temporary name by then is deleted by the next command.
     """
     try:
         with disk.reported(root):
             versions.delete(root, path)
     except errors.ImagePrepError as error:
-        observer.warning(f"{path}: not deleted: {error}")
+        hint = f" ({error.hint})" if error.hint else ""
+        observer.warning(f"not deleted: {error}{hint}")

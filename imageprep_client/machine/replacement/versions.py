@@ -94,15 +94,23 @@ def delete(root: Path, path: Path) -> None:
     if not path.is_dir() or path.is_symlink():
         return
     roots.check_unmounted(path)
-    if not path.name.startswith(_prefix(root)):
-        hidden = temporary(root)
-        path.rename(hidden)
-        path = hidden
-    roots.remove(path)
+    roots.remove(hide(root, path))
+
+
+def hide(root: Path, path: Path) -> Path:
+    """Give what is beside a root a temporary name, unless it has one.
+
+    It may have mounts below it.
+    """
+    if path.name.startswith(_prefix(root)):
+        return path
+    hidden = temporary(root)
+    path.rename(hidden)
+    return hidden
 
 
 def leftovers(root: Path) -> list[Path]:
-    """The remains of killed commands under temporary names of a root."""
+    """The paths beside a root that have temporary names."""
     return [
         path
         for path in root.parent.iterdir()

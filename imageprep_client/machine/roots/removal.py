@@ -17,7 +17,13 @@ _RM = Program(
     "rm",
     {"LC_ALL": "C.UTF-8"},
     package="coreutils",
-    hints=(("Operation not permitted", "look for it with: lsattr -R"),),
+    hints=(
+        (
+            "Operation not permitted",
+            "files may be immutable: look with lsattr -R, and clear them with"
+            " chattr -i",
+        ),
+    ),
 )
 
 

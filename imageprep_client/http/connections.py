@@ -380,20 +380,20 @@ class DirectRequest:
 
     def __init__(self, connection: _Connection, *, reused: bool) -> None:
         self.reused = reused
-        self._open: _Connection | DirectResponse = connection
         self._connection = connection
+        self._response: DirectResponse | None = None
 
     def response(self) -> DirectResponse:
         """Wait for the head of the response.
 
         :raises OSError: as for `Connections.send`.
         """
-        response = self._open = self._connection.response("GET")
-        return response
+        self._response = self._connection.response("GET")
+        return self._response
 
     def close(self) -> None:
         """Release the connection; it is closed if the body was not read."""
-        self._open.close()
+        (self._response or self._connection).close()
 
 
 def _usable(idle: collections.deque[_Connection]) -> _Connection | None:

@@ -94,8 +94,8 @@ def times(
             return None
         return graph.store.prefetch(manifest.config)
 
-    times = workers.map(made, configs, request=request)
-    return dict(zip(configs, times, strict=True))
+    read = workers.map(made, configs, request=request)
+    return dict(zip(configs, read, strict=True))
 
 
 def newest(

@@ -1,4 +1,4 @@
-"""Reading the graphs of repositories, by several threads at once."""
+"""Reading the graphs of repositories."""
 
 from __future__ import annotations
 

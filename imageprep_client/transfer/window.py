@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
@@ -18,8 +17,8 @@ class Window(Generic[T]):
 
     :param size: how many are, at most.
     :ivar items: those that are not requested.
-    :ivar aside: those that cannot be requested ahead. After a failure these
-        are all: whoever repeats the request hears the reason.
+    :ivar aside: those whose content has to be requested in another way, or
+        again; after the first failure, all items that follow as well.
     """
 
     def __init__(
@@ -38,22 +37,38 @@ class Window(Generic[T]):
 
     def take(self) -> tuple[T, base.Prefetched] | None:
         """The next item, whose response is there; None at the end."""
-        with contextlib.suppress(errors.ImagePrepError):
-            self._fill()
-            if self._requested:
-                self._requested[0][1].wait()
-                return self._requested.popleft()
+        self._fill()
+        while self._requested:
+            item, prefetched = self._requested.popleft()
+            try:
+                prefetched.wait()
+            except errors.ImagePrepError as error:
+                prefetched.close()
+                self.aside.append(item)
+                self._end()
+                if isinstance(error, errors.Unreachable):
+                    self.close()
+            else:
+                return item, prefetched
         return None
 
     def _fill(self) -> None:
+        """Request items until there are `size`, or one cannot be."""
         while self.items and len(self._requested) < self._size:
-            item = self.items[0]
-            prefetched = self._request(item)
-            self.items.popleft()
+            item = self.items.popleft()
+            prefetched = None
+            try:
+                prefetched = self._request(item)
+            except errors.ImagePrepError:
+                self._end()
             if prefetched is None:
                 self.aside.append(item)
             else:
                 self._requested.append((item, prefetched))
+
+    def _end(self) -> None:
+        """Request nothing more."""
+        self._size = 0
 
     def close(self) -> None:
         """Put aside whatever is left."""

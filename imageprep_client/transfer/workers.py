@@ -109,7 +109,7 @@ class Workers:
     ) -> list[R]:
         """The results of all items, in their order.
 
-        :param most: as for `each`.
+        :param most: as for `each`; not together with `request`.
         :param request: as for `each_ahead`.
         :raises ImagePrepError: that of the first item whose work failed.
         """

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from imageprep_client.http.connections import Body
+from imageprep_client.http.transport import SentRequest
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
@@ -40,6 +41,15 @@ class Request(NamedTuple):
     unknown: str | None = None
     repeatable: bool = True
     dispensable: bool = False
+
+
+class RequestAhead(NamedTuple):
+    """A GET that was sent at `begin`, and whose response is read later."""
+
+    request: Request
+    sent: SentRequest
+    authorization: str | None
+    begin: float
 
 
 class Access(enum.Enum):

@@ -7,7 +7,6 @@ again.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import time
 from collections.abc import Collection, Mapping
@@ -20,7 +19,6 @@ from imageprep_client.http.request_limit import RequestLimit
 from imageprep_client.http.timeouts import AdaptiveTimeout
 from imageprep_client.http.transport import (
     Response,
-    SentRequest,
     Timeouts,
     Transports,
 )
@@ -28,17 +26,16 @@ from imageprep_client.retry import Retrier
 from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.auth.authenticator import Authenticator
 from imageprep_client.stores.registry.endpoints.hosts import Endpoint, Hosts
-from imageprep_client.stores.registry.repository import Request
+from imageprep_client.stores.registry.repository import Request, RequestAhead
 
 USER_AGENT = "imageprep-client"
 MAX_REDIRECTS = 5
 #: Challenges that one request answers: a new token may expire while the
 #: request waits for others.
 _ANSWERS = 3
-#: Connections that are made for requests ahead, at most, and how many
-#: requests have to use one again to permit another. Web servers close one
-#: after 100 requests.
-_CONNECTED, _REUSES = 64, 16
+#: Seconds that connections for requests ahead may take, and how many more
+#: each request permits that uses one again.
+_CONNECTING, _REUSED = 0.3, 0.001
 _SAFE = frozenset({"GET", "HEAD"})
 #: Deletions are not repeated elsewhere.
 _WRITES = frozenset({"POST", "PUT", "PATCH"})
@@ -77,7 +74,7 @@ class RegistrySession:
         self.body_limit: int | None = None
         self._kept: dict[tuple[str, str], tuple[Response, str | None]] = {}
         self._heard: Request | None = None
-        self._connected = 0.0
+        self._connecting = 0.0
         self._home = urls.origin(endpoint.base)
         self._known = {self._home}
         self._transport = transports.of(endpoint.tls)
@@ -112,15 +109,17 @@ class RegistrySession:
             del self._kept[key]
             response.close()
 
-    def send_ahead(self, request: Request) -> Prefetch | None:
+    def send_ahead(self, request: Request) -> RequestAhead | None:
         """Send a GET, whose response the next `call` of it uses.
 
+        The response is waited for with `receive`.
+
         :returns: None where nothing was sent: a proxy is in between, the
-            registry wants fewer requests at once, or it closes connections
-            so often that others should connect at the same time.
+            registry wants fewer requests at once, or connecting takes so long
+            that several threads should do it at the same time.
         :raises StoreError: if it cannot be sent.
         """
-        if self._limit.is_reduced or self._connected > _CONNECTED:
+        if self._limit.is_reduced or self._connecting > _CONNECTING:
             return None
         self.retrier.wait()
         url = self._url(request)
@@ -134,8 +133,9 @@ class RegistrySession:
         sent = self._transport.send_ahead(url, headers, timeout)
         if sent is None:
             return None
-        self._connected += -1 / _REUSES if sent.reused else 1
-        return Prefetch(self, request, sent, header, begin)
+        took = time.monotonic() - begin
+        self._connecting += -_REUSED if sent.reused else took
+        return RequestAhead(request, sent, header, begin)
 
     def call(self, request: Request, expect: Collection[int]) -> Response:
         """Send a request, and repeat it until an expected response arrives.
@@ -178,16 +178,23 @@ class RegistrySession:
         except errors.AccessDenied as denied:
             denied.hint = self._authenticator.explain(request.repository)
             raise
-        wait = answers.retry_after(response.headers)
-        if response.status == 503 and wait is not None:
-            error = errors.TooManyRequests(str(error), retry_after=wait)
-        if isinstance(error, errors.TooManyRequests):
-            self._limit.limited(begin)
+        error = self._limited(response, error, begin)
         if response.redirected:
             error = answers.of_other_server(error, response, self.name)
         elif isinstance(error, errors.AccessDenied):
             error.hint = self._authenticator.explain(request.repository)
         raise error
+
+    def _limited(
+        self, response: Response, error: errors.StoreError, begin: float
+    ) -> errors.StoreError:
+        """The error; the registry gets fewer requests if it wants fewer."""
+        wait = answers.retry_after(response.headers)
+        if response.status == 503 and wait is not None:
+            error = errors.TooManyRequests(str(error), retry_after=wait)
+        if isinstance(error, errors.TooManyRequests):
+            self._limit.limited(begin)
+        return error
 
     def is_well(self) -> bool:
         """Whether it still answers the request that it answered last."""
@@ -390,42 +397,29 @@ class RegistrySession:
         self._timeout.answered(time.monotonic() - begin)
         response.timed_out = functools.partial(self._timeout.exceeded, name)
 
+    def receive(self, ahead: RequestAhead) -> Response:
+        """Wait for the response to a request that was sent ahead; keep it.
 
-@dataclasses.dataclass
-class Prefetch:
-    """A GET that was sent ahead.
-
-    :ivar authorization: that it was sent with.
-    :ivar begin: when it was sent.
-    :ivar response: None before `wait`.
-    """
-
-    registry: RegistrySession
-    request: Request
-    sent: SentRequest
-    authorization: str | None
-    begin: float
-    response: Response | None = None
-
-    def wait(self) -> None:
-        """Wait for the response.
-
-        :raises StoreError: if there is none, or further requests are needed,
-            which other threads can make at the same time.
+        :raises Unreachable: if there is none.
+        :raises StoreError: if further requests are needed, which other
+            threads can make at the same time.
         """
-        response = self.sent.response()
-        self.registry.adapt(response, self.request.what, self.begin)
+        what = ahead.request.what
+        try:
+            response = ahead.sent.response()
+        except errors.Unreachable as silent:
+            if silent.is_timeout:
+                self._timeout.exceeded(f"GET {what}")
+            raise
+        self.adapt(response, what, ahead.begin)
         if _is_unwell(response) or response.status in urls.REDIRECTS:
-            raise answers.from_response(response, self.request.what)
-        self.response = response
-        self.registry.keep(response, self.authorization)
-
-    def close(self) -> None:
-        """Release the response, unless it was used."""
-        if self.response is None:
-            self.sent.close()
-        else:
-            self.registry.drop(self.response)
+            error = answers.from_response(response, what)
+            error = self._limited(response, error, ahead.begin)
+            if isinstance(error, errors.TooManyRequests):
+                self.retrier.hold(error.retry_after)
+            raise error
+        self.keep(response, ahead.authorization)
+        return response
 
 
 def _is_unwell(response: Response) -> bool:

@@ -20,6 +20,7 @@ from imageprep_client.stores.registry import (
     resolving,
 )
 from imageprep_client.stores.registry.endpoints.replicas import (
+    Prefetch,
     Replica,
     Replicas,
 )
@@ -27,7 +28,7 @@ from imageprep_client.stores.registry.lists import fallback, listing
 from imageprep_client.stores.registry.recent import Recent
 from imageprep_client.stores.registry.repository import Access, Request
 from imageprep_client.stores.registry.resolving import Denial
-from imageprep_client.stores.registry.session import Prefetch, RegistrySession
+from imageprep_client.stores.registry.session import RegistrySession
 from imageprep_client.stores.registry.uploads import Uploads
 
 #: Content up to this size is read before it is sent, so that the request can

@@ -17,6 +17,7 @@ class Requests:
     """Requests for numbers, and what becomes of them.
 
     :param silent: numbers whose requests have no response.
+    :param unwell: numbers whose responses ask for another request.
     :param refused: numbers that cannot be requested.
     :param skipped: numbers that are not requested.
     :param refusal: the error of those that cannot be.
@@ -28,12 +29,14 @@ class Requests:
     def __init__(
         self,
         silent: frozenset[int] = frozenset(),
+        unwell: frozenset[int] = frozenset(),
         refused: frozenset[int] = frozenset(),
         skipped: frozenset[int] = frozenset(),
         refusal: type[errors.ImagePrepError] = errors.Unreachable,
     ) -> None:
         self._refusal = refusal
         self._silent = silent
+        self._unwell = unwell
         self._refused = refused
         self._skipped = skipped
         self.open: set[int] = set()
@@ -54,6 +57,8 @@ class Requests:
     def wait(self, number: int) -> None:
         if number in self._silent:
             raise errors.Unreachable("no response")
+        if number in self._unwell:
+            raise errors.ServerFault("unwell")
         self.waited.append(number)
 
 
@@ -114,12 +119,20 @@ def test_no_items() -> None:
     "requests",
     [
         Requests(silent=frozenset({3})),
+        Requests(unwell=frozenset({3, 4})),
         Requests(refused=frozenset({3})),
         Requests(refused=frozenset({0})),
         Requests(refused=frozenset({3}), refusal=errors.InputError),
         Requests(skipped=frozenset({0, 3, 8})),
     ],
-    ids=["silent", "refused", "refused first", "no credentials", "skipped"],
+    ids=[
+        "silent",
+        "unwell",
+        "refused",
+        "refused first",
+        "no credentials",
+        "skipped",
+    ],
 )
 def test_the_rest(requests: Requests) -> None:
     """Items that cannot be requested ahead are worked at once, too."""
@@ -157,6 +170,16 @@ def test_slow_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with working() as workers:
         assert workers.each_ahead(work, range(9), requests.request) == []
+    assert not requests.open
+
+
+def test_responses_are_used() -> None:
+    """After a response that is of no use, those of the others are used."""
+    requests = Requests(unwell=frozenset({2}))
+    with working() as workers:
+        workers.each_ahead(lambda number: None, range(20), requests.request)
+    assert requests.sent == [0, 1, 2, 3, 4, 5]
+    assert requests.waited == [0, 1, 3, 4, 5]
     assert not requests.open
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from imageprep_client import errors
+from imageprep_client.http.transport import Response
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import verify
 from imageprep_client.stores.registry.blob import Download
@@ -13,8 +14,9 @@ from imageprep_client.stores.registry.endpoints.registries_conf import Pull
 from imageprep_client.stores.registry.repository import (
     RepositoryRequests,
     Request,
+    RequestAhead,
 )
-from imageprep_client.stores.registry.session import Prefetch, RegistrySession
+from imageprep_client.stores.registry.session import RegistrySession
 
 _T = TypeVar("_T")
 _Answer = tuple[_T] | errors.NotFound | errors.Refused
@@ -115,6 +117,26 @@ class _Watched(verify.VerifiedContent):
             raise
 
 
+class Prefetch:
+    """A request that was sent ahead."""
+
+    def __init__(self, registry: RegistrySession, ahead: RequestAhead) -> None:
+        self._registry = registry
+        self._ahead = ahead
+        self._response: Response | None = None
+
+    def wait(self) -> None:
+        """Wait for the response; see `RegistrySession.receive`."""
+        self._response = self._registry.receive(self._ahead)
+
+    def close(self) -> None:
+        """Release the response, unless it was used."""
+        if self._response is None:
+            self._ahead.sent.close()
+        else:
+            self._registry.drop(self._response)
+
+
 class Replicas:
     """All replicas of a repository.
 
@@ -133,7 +155,9 @@ class Replicas:
         """
         if self._mirrors:
             return None
-        return self.home.connect().send_ahead(request)
+        registry = self.home.connect()
+        ahead = registry.send_ahead(request)
+        return Prefetch(registry, ahead) if ahead else None
 
     def read(
         self,

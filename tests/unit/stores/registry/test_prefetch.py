@@ -12,8 +12,9 @@ from imageprep_client import errors
 from imageprep_client.http import timeouts
 from imageprep_client.http.transport import Timeouts
 from imageprep_client.stores.memory import MemoryRegistry
+from imageprep_client.stores.registry import session
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.session import Prefetch
+from imageprep_client.stores.registry.endpoints.replicas import Prefetch
 from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
@@ -202,25 +203,63 @@ def test_redirect(server: RegistryServer, listed: RegistryStore) -> None:
         assert listed.fetch(CONFIG).read() == IMAGE.parts[-1].data
 
 
-def test_limited(server: RegistryServer, listed: RegistryStore) -> None:
-    """Nothing is sent ahead while a registry wants fewer requests."""
-    server.faults.add(Fault(path="/blobs/", status=429))
-    listed.fetch(CONFIG).read()
+@pytest.mark.parametrize("status", [429, 503])
+def test_limited(
+    server: RegistryServer, listed: RegistryStore, status: int
+) -> None:
+    """A registry that wants fewer requests gets none ahead."""
+    fault = Fault(path="/blobs/", status=status, headers={"Retry-After": "0"})
+    server.faults.add(fault)
+    with (
+        prefetch(listed, "/blobs/") as sent,
+        pytest.raises(errors.StoreError),
+    ):
+        sent.wait()
     assert listed.prefetch("1") is None
 
 
-def test_no_connections(server: RegistryServer, client: RegistryClient):
-    """Where each response ends its connection, others connect at once."""
+def test_pauses(server: RegistryServer, listed: RegistryStore) -> None:
+    """The pause that a registry asks for is kept."""
+    server.faults.add(
+        Fault(path="/blobs/", status=429, headers={"Retry-After": "1"})
+    )
+    begin = time.monotonic()
+    with (
+        prefetch(listed, "/blobs/") as sent,
+        pytest.raises(errors.TooManyRequests),
+    ):
+        sent.wait()
+    assert listed.fetch(CONFIG).read() == IMAGE.parts[-1].data
+    assert time.monotonic() - begin >= 1
+
+
+def test_slow_connections(
+    store: RegistryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it takes long to connect, several threads do it at once."""
+    monkeypatch.setattr(session, "_CONNECTING", 0)
+    monkeypatch.setattr(session, "_REUSED", 0)
+    list(store.tags())
+    with prefetch(store, "/manifests/1"), prefetch(store, "/blobs/"):
+        assert store.prefetch("1") is None
+
+
+def test_connections_end(
+    server: RegistryServer,
+    store: RegistryStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where each response ends its connection, it takes long soon."""
+    monkeypatch.setattr(session, "_CONNECTING", 0.01)
     server.faults.add(Fault(headers={"Connection": "close"}, times=None))
-    store = client.store(server.host, "ns/name")
     list(store.tags())
     sent = 0
-    while sent < 1000 and (prefetched := store.prefetch("1")):
+    while sent < 10_000 and (prefetched := store.prefetch("1")):
         with contextlib.closing(prefetched):
             prefetched.wait()
             store.resolve_ahead("1")
         sent += 1
-    assert 16 < sent < 100
+    assert 0 < sent < 10_000
 
 
 def test_expired_token(make_client: Callable[..., RegistryClient]) -> None:

@@ -21,11 +21,9 @@ CACHE = ("image-prepare", "machine", "cache")
 
 @pytest.fixture
 def openstack(tmp_path: Path) -> base.OpenStack:
-    """The ``openstack`` command, with a state and a cache of its own."""
+    """The ``openstack`` command, with a cache of its own."""
     return base.OpenStack(
-        tmp_path / "home",
-        XDG_STATE_HOME=str(tmp_path / "state"),
-        LXC_CACHE_PATH=str(tmp_path / "cache"),
+        tmp_path / "home", LXC_CACHE_PATH=str(tmp_path / "cache")
     )
 
 

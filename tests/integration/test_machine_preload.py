@@ -82,11 +82,11 @@ def test_containers_that_are_gone(
 
 
 def test_no_host_is_known(openstack: OpenStack) -> None:
-    """No host is asked when all hosts of containers are unknown."""
+    """Nothing is changed when all hosts of containers are unknown."""
     variables = {"c": {"component": "x", "physical_host": "h9"}}
     openstack(
         *(*PRELOAD, "--inventory", write_inventory(openstack, variables)),
         *("--from", "/{service}-{distro}.tar"),
-        status=1,
+        status=2,
         stderr="(?s).*c: h9 is not in the inventory.*",
     )

@@ -38,6 +38,7 @@ class MachineRow:
     :ivar digest: of the image, where it is known.
     :ivar path: the directory in the cache.
     :ivar detail: why it failed, or was left alone.
+    :ivar asked: whether its host was to change it.
     """
 
     host: str
@@ -48,6 +49,7 @@ class MachineRow:
     digest: str = ""
     path: str = ""
     detail: str = ""
+    asked: bool = True
 
     @property
     def key(self) -> str:
@@ -62,7 +64,7 @@ OnRow = Callable[[MachineRow], object]
 class MachineRows:
     """The rows of all containers, or of all hosts.
 
-    :param failures: of hosts.
+    :param failures: of hosts that are not asked.
     :ivar by_key: the rows.
     """
 
@@ -74,9 +76,10 @@ class MachineRows:
     ) -> None:
         self.by_key = {row.key: row for row in rows}
         self._on_row = on_row
-        for key, row in self.by_key.items():
+        for key, row in list(self.by_key.items()):
             if failure := failures.get(row.host):
                 unreachable = failure.state is HostState.UNREACHABLE
+                self.by_key[key] = dataclasses.replace(row, asked=False)
                 self.fail(key, failure.reason, is_unreachable=unreachable)
 
     def set(

@@ -73,7 +73,9 @@ class _Deployment(base.Lister):
         self.failing = noun
         failed = [row for row in rows if row.state.is_failed]
         if failed:
-            self.failure = errors.PartialFailure(
+            began = any(row.asked for row in rows)
+            kind = errors.PartialFailure if began else errors.CombinedFailure
+            self.failure = kind(
                 f"{len(failed)} of {len(rows)} {noun}s failed",
                 [
                     errors.StoreError(f"{row.key}: {row.detail}")

@@ -69,7 +69,9 @@ def test_parameters_that_hide_those_of_a_run(site: Deployment) -> None:
 
 
 def test_plan(site: Deployment) -> None:
-    """The plan gets them, and a second run finds them there."""
+    """The plan gets them, and a second run finds them there and changes no
+    file.
+    """
     with_own(site)
     plan = site.home / "plan"
     plan.mkdir()
@@ -83,6 +85,7 @@ def test_plan(site: Deployment) -> None:
         ),
     )
     words = ("--template-file", "table.j2", "--plan-dir", "plan")
+    files = []
     unchanged = ".*has these parameters already.*"
     for told in ("", unchanged):
         site.openstack(
@@ -95,6 +98,10 @@ def test_plan(site: Deployment) -> None:
         assert found["ComputeParameters"] == {
             "ContainerNovaComputeImage": f"{COMPUTE}:17.1.3"
         }
+        files.append(
+            {p: p.read_bytes() for p in plan.rglob("*") if p.is_file()}
+        )
+    assert files[0] == files[1]
     show = ("image-prepare", "plan", "show", "--plan-dir", "plan")
     rows = json.loads(site.openstack(*show, "-f", "json").stdout)
     assert {

@@ -282,9 +282,16 @@ def test_dry_run_without_network(run, registries, silent):
 
 
 def test_dry_run_is_impatient(run, registries):
-    """A dry run does not wait for slow registries."""
+    """A dry run waits for no slow registry, and for no other run."""
     run(entry(push_destination="d.io"), dry_run=True)
     assert set(registries.opened) == {ONE_ATTEMPT}
+    assert registries.locks == 0
+
+
+def test_lock(run, registries):
+    """A run has the lock of the registries while it copies all images."""
+    run(entry(push_destination="d.io"), entry(push_destination="e.io"))
+    assert registries.locks == 1
 
 
 def test_dry_run_names_missing_images(run):

@@ -214,6 +214,15 @@ class TestLinks:
         origin.delete(BLOB.descriptor)
         assert not tree.store("ns/app").mount(BLOB.descriptor, None)
 
+    def test_gone_where_it_was_first(self, tree: ImageServeTree) -> None:
+        """A blob that was deleted is linked from where it was mounted."""
+        tree.repositories()
+        origin = tree.store("ns/origin")
+        push(origin, BLOB)
+        assert tree.store("ns/app").mount(BLOB.descriptor, None)
+        origin.delete(BLOB.descriptor)
+        assert tree.store("ns/other").mount(BLOB.descriptor, None)
+
     def test_removed_by_others(self, tree: ImageServeTree) -> None:
         """A blob that somebody removed is no longer linked."""
         tree.repositories()

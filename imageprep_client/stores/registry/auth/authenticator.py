@@ -142,6 +142,8 @@ class Authenticator:
         version check counts, with which docker and podman begin.
 
         :param sent: the Authorization of the request.
+        :raises StoreError: when the version check fails for now; the response
+            is released.
         """
         header = response.headers.get("WWW-Authenticate", "")
         if response.status == 401 and (header or sent):
@@ -155,6 +157,11 @@ class Authenticator:
         with self._checking:
             if self._version_challenge is None:
                 check = self._send(f"{self._base}/v2/", {})
+                if check.status in answers.TEMPORARY:
+                    response.discard()
+                    raise answers.from_response(
+                        check, f"{self._host}: version check"
+                    )
                 check.discard()
                 self._version_challenge = (
                     check.headers.get("WWW-Authenticate", "")
@@ -170,7 +177,7 @@ class Authenticator:
         scopes: Sequence[str],
         refused: str | None,
     ) -> str | None:
-        """The Authorization to send after a 401.
+        """The Authorization that answers a challenge.
 
         :param header: its WWW-Authenticate.
         :param refused: the Authorization that was refused, or None.

@@ -376,6 +376,20 @@ def test_challenge_of_the_version_check(
         assert len(server.requests("GET", "^/v2/$")) == 1
 
 
+@pytest.mark.parametrize("status", [429, 502, 503])
+def test_version_check_that_fails_for_now(
+    make_client: MakeClient, gate: Basic | Bearer, status: int
+) -> None:
+    """It is repeated, and the image that is hidden is not taken for absent."""
+    with RegistryServer(gate=gate) as server:
+        fill(server)
+        server.faults.add(Fault(path="/manifests/", status=404, times=2))
+        server.faults.add(Fault(path="^/v2/$", status=status))
+        store = opened(make_client, server)
+        assert store.resolve("latest") == IMAGE.descriptor
+        assert len(server.requests("GET", "^/v2/$")) == 2
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_absent_images_of_open_registries(
     make_client: MakeClient, known: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import email.utils
+import html
 import http
 import json
 import re
@@ -44,11 +45,18 @@ _HINTS = {
 _DIGEST_CODES = frozenset({"DIGEST_INVALID"})
 #: Keys of a reason in answers that have no list of errors.
 _OTHER_FORMS = (
-    *("error_description", "details", "displayMessage", "message"),
-    *("detail", "msg", "error"),
+    "error_description",
+    "details",
+    "displayMessage",
+    "message",
+    "detail",
+    "msg",
+    "error",
 )
 #: The reason of a storage service: those of S3, Azure and Google are alike.
-_XML_MESSAGE = re.compile(rb"<Error>.{0,1000}?<Message>([^<]+)", re.DOTALL)
+_XML_MESSAGE = re.compile(
+    rb"<Error\b[^>]*>.{0,1000}?<Message>([^<]+)", re.DOTALL
+)
 _READS = frozenset({"GET", "HEAD"})
 _SIZE_CODES = frozenset({"SIZE_INVALID"})
 #: Codes about the content that was sent. distribution answers 500 with one of
@@ -181,11 +189,12 @@ def _reason(response: Response) -> tuple[str, str]:
     except errors.StoreError:
         return "", ""
     if told := _XML_MESSAGE.search(body):
-        return "", _line(told[1].decode(errors="replace"))
+        return "", _line(html.unescape(told[1].decode(errors="replace")))
     try:
         document = json.loads(body)
+        forms = (document.get(key) for key in _OTHER_FORMS)
         listed = document.get("errors") or [
-            document[key] for key in _OTHER_FORMS if key in document
+            form for form in forms if form and isinstance(form, str | Mapping)
         ]
         found = [_entry(one) for one in listed]
         known = (entry for entry in found if entry.get("code") != "UNKNOWN")

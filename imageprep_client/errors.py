@@ -14,8 +14,9 @@
     |   |-- Unreachable            the other side does not answer
     |   |   `-- Unverified         its certificate cannot be verified
     |   |-- ServerFault            an answer that breaks the protocol, or 5xx
-    |   |   `-- Refused            the request is not supported, or not so
-    |   |-- TooManyRequests        429 to the end of all retries
+    |   |   |-- Refused            the request is not supported, or not so
+    |   |   |-- PartsUnknown       parts of a manifest are unknown, yet pushed
+    |   |   `-- TooManyRequests    429 to the end of all retries
     |   |-- InvalidContent         bytes that are not what they should be
     |   |   |-- DigestMismatch
     |   |   `-- SizeMismatch
@@ -202,6 +203,12 @@ class Refused(ServerFault):
     temporary = False
 
 
+class PartsUnknown(ServerFault):
+    """A registry takes no manifest: it does not know parts that it has."""
+
+    isolated = True
+
+
 class TooManyRequests(ServerFault):
     """The registry limits the rate.
 
@@ -215,7 +222,13 @@ class TooManyRequests(ServerFault):
         retry_after: float | None = None,
         status: int | None = None,
     ) -> None:
-        super().__init__(message, status=status)
+        hint = None
+        if retry_after and retry_after >= 60:
+            hint = (
+                f"the registry asks to wait {round(retry_after / 60)} min;"
+                " without a login it may permit fewer requests"
+            )
+        super().__init__(message, status=status, hint=hint)
         self.retry_after = retry_after
 
 

@@ -350,7 +350,7 @@ class _Transfer:
                     for layer in manifest.layers
                 ):
                     error.hint = error.hint or _NONDISTRIBUTABLE
-                elif isinstance(error, errors.ServerFault) and error.isolated:
+                elif isinstance(error, errors.PartsUnknown):
                     error.hint = error.hint or _FORGOTTEN
                 raise
 

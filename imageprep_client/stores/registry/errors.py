@@ -93,24 +93,14 @@ def from_response(
     )
     manifest = response.method == "PUT" and "/manifests/" in response.url
     if manifest and status < 500 and code in _PARTS_UNKNOWN:
-        late = errors.ServerFault(message, status=status)
-        late.isolated = True
-        return late
+        return errors.PartsUnknown(message, status=status)
     if status == 404:
         return errors.NotFound(message)
     if status in (401, 403) or (status == 400 and code in _ACCESS_CODES):
         return errors.AccessDenied(message)
     if status == 429:
         wait = retry_after(response.headers)
-        limited = errors.TooManyRequests(
-            message, retry_after=wait, status=status
-        )
-        if wait and wait >= 60:
-            limited.hint = (
-                f"the registry asks to wait {round(wait / 60)} min; it may"
-                " permit more requests to users that are logged in"
-            )
-        return limited
+        return errors.TooManyRequests(message, retry_after=wait, status=status)
     if status == 507:
         return errors.NoSpace(message)
     # In response to a read they mean that the request is malformed.

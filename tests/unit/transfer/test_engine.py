@@ -368,6 +368,19 @@ def test_foreign_layers_that_the_registry_refuses(destination):
     assert "validation.manifests.urls" in (outcome.error.hint or "")
 
 
+@pytest.mark.parametrize(
+    ("kind", "is_told"),
+    [(errors.PartsUnknown, True), (errors.ServerFault, False)],
+)
+def test_registry_that_forgot_parts(source, destination, kind, is_told):
+    """A fault of another server, such as that of tokens, has other reasons."""
+    refusal = kind("refused", temporary=False)
+    refusal.isolated = True
+    destination.fail("push", image("a").descriptor.digest, refusal)
+    (outcome,) = run(copies(source, destination, "a"))
+    assert ("garbage collection" in str(outcome.error.hint)) is is_told
+
+
 class Cramped(stores.Recording):
     """Has room for a hundred bytes."""
 

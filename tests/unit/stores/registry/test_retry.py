@@ -84,6 +84,7 @@ def test_passing_answers_are_tried_again(
     assert f"{server.host}/ns/name:latest" in observer.retries[0][0]
 
 
+@pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize(
     ("seconds", "told"),
     [("21600", "the registry asks to wait 360 min"), ("1", None)],
@@ -91,12 +92,13 @@ def test_passing_answers_are_tried_again(
 def test_long_pauses_are_told(
     server: RegistryServer,
     make_client: Callable[..., RegistryClient],
+    status: int,
     seconds: str,
     told: str | None,
 ) -> None:
     """A registry that is given up for hours says so itself."""
     headers = {"Retry-After": seconds}
-    server.faults.add(Fault(status=429, headers=headers, times=None))
+    server.faults.add(Fault(status=status, headers=headers, times=None))
     client = make_client(policy=RetryPolicy(attempts=1))
     with pytest.raises(errors.TooManyRequests) as caught:
         client.store(server.host, "ns/name").resolve("latest")

@@ -59,7 +59,7 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
         reason = getattr(error, "strerror", None) or "no file name"
         raise errors.InvalidFile(
             str(path), f"cannot be read: {reason.lower()}"
-        ) from error
+        ) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise errors.InvalidFile(str(path), "is not a regular file")

@@ -20,6 +20,9 @@ from imageprep_client.http.transport import Response
 MAX_ERROR = 64 * 1024
 _MAX_MESSAGE = 200
 
+#: No pause is longer, in seconds: a hundred years.
+_LONGEST = 3.2e9
+
 #: Status codes that another attempt may change. Those from 520 on are of
 #: Cloudflare, which Docker Hub and other registries are behind.
 TEMPORARY = frozenset(
@@ -156,7 +159,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     """The seconds of a Retry-After header in either form, or None."""
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
-        return float(text)
+        return min(float(text), _LONGEST)
     try:
         moment = email.utils.parsedate_to_datetime(text)
     except (ValueError, OverflowError):

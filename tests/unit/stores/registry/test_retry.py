@@ -87,7 +87,11 @@ def test_passing_answers_are_tried_again(
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize(
     ("seconds", "told"),
-    [("21600", "the registry asks to wait 360 min"), ("1", None)],
+    [
+        ("21600", "the registry asks to wait 360 min"),
+        ("9" * 400, "the registry asks to wait 53333333 min"),
+        ("1", None),
+    ],
 )
 def test_long_pauses_are_told(
     server: RegistryServer,

@@ -32,7 +32,7 @@ _GRACE = 0.8
 _PERIOD = 0.5
 #: Seconds that work takes where its response is there, and how much longer it
 #: may take in all before others share it.
-_PROMPT, _DELAY = 0.05, 2.0
+_PROMPT, _DELAY = 0.05, 0.5
 #: Threads for work on files of this host: it has no round trips to hide, and
 #: more threads would wait for each other and for the interpreter.
 LOCAL = 4

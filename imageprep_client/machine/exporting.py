@@ -22,6 +22,7 @@ from imageprep_client.machine.archives.packing import (
     pack,
 )
 from imageprep_client.machine.image import LAYERS, MachineFacts, MachineImage
+from imageprep_client.machine.replacement.journal import Journal
 from imageprep_client.machine.roots import MachineRoot, clean_temporary
 from imageprep_client.machine.scrub import Category, Scrub, ScrubbedPath
 from imageprep_client.observer import Observer
@@ -96,14 +97,20 @@ def is_archive(text: str) -> bool:
 
 
 def to_archive(
-    root: MachineRoot, path: Path, options: ExportOptions, observer: Observer
+    root: MachineRoot,
+    journal: Journal,
+    path: Path,
+    options: ExportOptions,
+    observer: Observer,
 ) -> ExportedMachine:
     """Export a root into an archive, and note its checksum beside it.
 
     The archive, which only its owner can read, is in place when it is whole.
     ``SHA256SUMS`` in the same directory has a line for it.
 
+    :param journal: that of the root, which is locked while it is read.
     :raises InvalidArgument: when the root cannot be exported.
+    :raises StoreError: when another command uses the root.
     :raises InvalidContent: when ``SHA256SUMS`` is no list of checksums.
     """
     sums.read(path.parent)
@@ -117,7 +124,7 @@ def to_archive(
         ):
             written = disk.Writeback(file.fileno(), observer.bytes_copied)
             exported = _export(
-                root, file, options, observer, path.parent, written
+                root, journal, file, options, observer, path.parent, written
             )
             os.fsync(file.fileno())
             directory.rename(temporary, path.name)
@@ -133,6 +140,7 @@ def to_archive(
 
 def to_store(
     root: MachineRoot,
+    journal: Journal,
     store: base.Store,
     tag: str,
     options: ExportOptions,
@@ -144,8 +152,10 @@ def to_store(
     The layer is written to a file first: its digest is known last, and
     nothing of it is sent where it is already.
 
+    :param journal: that of the root, which is locked while it is read.
     :param scratch: where that file is.
     :raises InvalidArgument: when the root cannot be exported.
+    :raises StoreError: when another command uses the root.
     :raises CopyError: when the image cannot be copied.
     """
     if options.compression not in LAYERS:
@@ -158,7 +168,13 @@ def to_store(
     ) as file:
         try:
             exported = _export(
-                root, file, options, observer, scratch, observer.bytes_copied
+                root,
+                journal,
+                file,
+                options,
+                observer,
+                scratch,
+                observer.bytes_copied,
             )
         except OSError as error:
             raise errors.StoreError(
@@ -193,16 +209,15 @@ def to_store(
 
 def _export(
     root: MachineRoot,
+    journal: Journal,
     file: Writable,
     options: ExportOptions,
     observer: Observer,
     scratch: Path,
     advanced: Callable[[int], None],
 ) -> ExportedMachine:
-    if os.geteuid() != 0:
-        raise errors.InvalidArgument("only root can read a whole machine")
     _check_owner(root)
-    with _readable(root, live=options.live) as (path, reading):
+    with _readable(root, journal, live=options.live) as (path, reading):
         scrubbed = _mounted(root.path)
         reader = ReadableDirectory(path)
         facts = MachineFacts.of(reader)
@@ -245,12 +260,18 @@ def _check_owner(root: MachineRoot) -> None:
 
 
 @contextlib.contextmanager
-def _readable(root: MachineRoot, *, live: bool) -> Iterator[tuple[Path, str]]:
+def _readable(
+    root: MachineRoot, journal: Journal, *, live: bool
+) -> Iterator[tuple[Path, str]]:
     """A directory where the root can be read, as it is at one moment.
 
     :returns: the directory, and how it is read; see `ExportedMachine`.
     """
     with contextlib.ExitStack() as stack:
+        # A replacement may delete the root that is read, and another export
+        # would thaw the machine.
+        lock = stack.enter_context(contextlib.ExitStack())
+        lock.enter_context(journal.locked())
         state = root.state()
         path, reading = stack.enter_context(root.files()), "live"
         if state == "stopped":
@@ -258,6 +279,7 @@ def _readable(root: MachineRoot, *, live: bool) -> Iterator[tuple[Path, str]]:
         elif root.is_subvolume and not btrfs.nested(root.path):
             path = stack.enter_context(_snapshot(root))
             reading = "snapshot"
+            lock.close()
         elif (
             state == "running"
             and not live

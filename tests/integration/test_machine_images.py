@@ -11,6 +11,7 @@ import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,11 +21,13 @@ from imageprep_client.client.machine import images
 from imageprep_client.client.machine.images import ExportedMachine
 from imageprep_client.client.machine.sources import MachineSource, Verification
 from imageprep_client.client.registry_options import RegistryOptions
+from imageprep_client.machine import exporting
 from imageprep_client.machine.replacement import journal
 from imageprep_client.observer import Observer
 from imageprep_client.programs import lxc
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.transfer import engine
 from tests import machines, mounts, servers
 from tests.functional import base
 from tests.machines import NAME
@@ -203,6 +206,31 @@ def test_running_container_is_frozen(tmp_path: Path) -> None:
         assert live.reading == "live"
 
 
+def lock_in(
+    monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType,
+    function: str,
+    state: Path,
+    root: Path,
+) -> list[Path]:
+    """Have a function lock a root first, as commands that change it do.
+
+    :returns: will have the root for each time that it was locked.
+    """
+    locked = []
+    real = getattr(module, function)
+
+    def lock_and_call(*words: Any, **options: Any) -> Any:
+        directory = state / "image-prepare/machine"
+        with journal.Journal(directory, root).locked():
+            locked.append(root)
+        return real(*words, **options)
+
+    monkeypatch.setattr(journal, "_PATIENCE", 0.1)
+    monkeypatch.setattr(module, function, lock_and_call)
+    return locked
+
+
 def test_machine_that_another_command_uses(
     tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +244,27 @@ def test_machine_that_another_command_uses(
     ):
         export(tmp_path / "lxc", str(tmp_path / "x.tar"))
     assert not (tmp_path / "x.tar").exists()
+
+
+def test_machine_can_be_changed_during_an_upload(
+    tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow registry delays no rollback."""
+    root = machines.container(tmp_path / "lxc")
+    locked = lock_in(monkeypatch, engine, "copy", state, root)
+    export(tmp_path / "lxc", f"oci:{tmp_path}/layouts//m/utility:1")
+    assert locked == [root]
+
+
+def test_export_by_another_user(
+    tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused before anything is made or asked."""
+    machines.container(tmp_path / "lxc")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(errors.InvalidArgument, match="only root can read"):
+        export(tmp_path / "lxc", "registry.invalid/x:1")
+    assert not state.exists()
 
 
 def test_container_that_cannot_be_started_is_not_stopped(
@@ -308,8 +357,12 @@ def test_container_goes_on_when_freezing_is_killed(
         )
 
 
-def test_snapshot_of_a_running_container(tmp_path: Path) -> None:
-    """On btrfs it is read from a snapshot, of which nothing is left."""
+def test_snapshot_of_a_running_container(
+    tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On btrfs it is read from a snapshot, of which nothing is left; the
+    machine can be changed meanwhile.
+    """
     with machines.btrfs(tmp_path) as pool:
         store = pool / "lxc"
         root = store / NAME / "rootfs"
@@ -318,8 +371,10 @@ def test_snapshot_of_a_running_container(tmp_path: Path) -> None:
         machines.make_root(root)
         machines.container(store, scheme="btrfs", path=str(root))
         with machines.started(store):
+            locked = lock_in(monkeypatch, exporting, "pack", state, root)
             exported = export(store, f"{tmp_path}/a.tar")
         assert exported.reading == "snapshot"
+        assert locked == [root]
         assert sorted(os.listdir(store / NAME)) == ["config", "rootfs"]
 
 

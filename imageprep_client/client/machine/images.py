@@ -91,17 +91,11 @@ class Export:
         :raises InvalidArgument: when nothing was written.
         :raises StoreError: likewise, when another command uses the root.
         """
-        # A replacement may delete the root that is read, and another export
-        # would thaw the machine.
-        with Journal(state_directory("machine"), self.root.path).locked():
-            return self._run(options, observer)
-
-    def _run(
-        self, options: RegistryOptions, observer: Observer
-    ) -> ExportedMachine:
+        journal = Journal(state_directory("machine"), self.root.path)
         if exporting.is_archive(self.destination):
             return exporting.to_archive(
                 self.root,
+                journal,
                 Path(self.destination).absolute(),
                 self.options,
                 observer,
@@ -119,7 +113,13 @@ class Export:
                 # Reading takes long and may freeze the machine.
                 _reach(store, name.tag)
                 exported = exporting.to_store(
-                    self.root, store, name.tag, self.options, observer, SCRATCH
+                    self.root,
+                    journal,
+                    store,
+                    name.tag,
+                    self.options,
+                    observer,
+                    SCRATCH,
                 )
         return dataclasses.replace(exported, destination=self.destination)
 
@@ -178,6 +178,7 @@ def prepare_export(
             )
         tagged(destination)
         registry = not references.is_transport(destination)
+    _check_root("read a whole machine")
     options = ExportOptions(compression or "gz", as_is, live)
     return Export(root, destination, options, registry)
 
@@ -220,7 +221,7 @@ def import_machine(
     :raises InvalidArgument: when nothing was fetched.
     :raises StoreError: when no machine was made.
     """
-    _check_root()
+    _check_root("unpack a machine")
     place = importing.target(name, roots.open_store(store or "machines"))
     with open_source(source, observer) as archive:
         root, unpacked = importing.import_root(
@@ -239,7 +240,7 @@ def fill_cache(
     :returns: the base in the cache, and whether it was there before.
     :raises StoreError: when the cache is as it was.
     """
-    _check_root()
+    _check_root("unpack a machine")
     cache = Path(os.environ.get("LXC_CACHE_PATH") or LXC_CACHE)
     with open_source(
         source, observer, lambda digest: lxc_cache.find(cache, digest) is None
@@ -257,6 +258,6 @@ def fill_cache(
     return filled, False
 
 
-def _check_root() -> None:
+def _check_root(deed: str) -> None:
     if os.geteuid() != 0:
-        raise errors.InvalidArgument("only root can unpack a machine")
+        raise errors.InvalidArgument(f"only root can {deed}")

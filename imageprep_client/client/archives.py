@@ -37,7 +37,8 @@ def place(text: str) -> Location:
     if ":" not in text and os.path.isdir(text):
         raise errors.InvalidArgument(
             f"{text}: a directory whose kind of content is not given",
-            hint=f"name a tree as image-serve:{text}, layouts as oci:{text}",
+            hint=f"name a tree as image-serve:{text}, layouts as oci:{text},"
+            f" a registry as docker://{text}",
         )
     return locations.place(text)
 

@@ -20,7 +20,8 @@ def place(text: str) -> Location:
     if ":" not in text and os.path.isfile(text):
         raise errors.InvalidArgument(
             f"{text}: a file, and no registry",
-            hint=f"name an archive as oci-archive:{text}",
+            hint=f"name an archive as oci-archive:{text}, a registry as"
+            f" docker://{text}",
         )
     return Location.parse(text)
 

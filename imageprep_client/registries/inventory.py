@@ -118,20 +118,21 @@ def images(
 ) -> list[tuple[str, str]]:
     """Repository and tag of every image, sorted.
 
-    Tags are asked for concurrently. A repository whose tags alone cannot be
-    had is left out, and the observer is told.
+    Tags are asked for concurrently. A repository whose tags alone are not
+    available is left out, and the observer is told.
 
     :param prefix: only repositories below this path; empty: all.
     :param attached: whether tags of signatures and other attached artefacts
         are listed, too.
-    :raises StoreError: when there is no catalog, or no answer.
+    :raises StoreError: when there is no catalog, no answer, or no repository
+        whose tags are available.
     """
     below = f"{prefix}/" if prefix else ""
     names = [n for n in catalog.repositories() if n.startswith(below)]
     listed: list[tuple[str, str]] = []
     lock = threading.Lock()
 
-    def ask(repository: str) -> None:
+    def ask(repository: str) -> errors.StoreError | None:
         try:
             tags = [
                 tag
@@ -141,8 +142,7 @@ def images(
         except errors.StoreError as error:
             if not _is_about_one(error):
                 raise
-            observer.warning(f"{repository} is left out: {error}")
-            return
+            return error
         with lock:
             if len(listed) + len(tags) > _MAX_IMAGES:
                 raise errors.InvalidContent(
@@ -151,9 +151,15 @@ def images(
                     hint="list the images of one path below the registry",
                 )
             listed.extend((repository, tag) for tag in tags)
+        return None
 
     with Workers(concurrency, keep_going=False) as workers:
-        workers.map(ask, names)
+        failures = workers.map(ask, names)
+    left = [(n, e) for n, e in zip(names, failures, strict=True) if e]
+    if left and len(left) == len(names):
+        raise left[0][1]
+    for name, error in left:
+        observer.warning(f"{name} is left out: {error}")
     return sorted(listed)
 
 
@@ -238,7 +244,7 @@ class _Image:
 
 
 def _is_about_one(error: errors.StoreError) -> bool:
-    """Whether a list cannot be had, while the registry answers others."""
+    """Whether a list is not available, though the registry answers others."""
     alone = errors.AccessDenied | errors.InvalidContent | errors.Refused
     return isinstance(error, alone) or (
         isinstance(error, errors.ServerFault) and error.isolated
@@ -246,7 +252,7 @@ def _is_about_one(error: errors.StoreError) -> bool:
 
 
 def _tags(store: base.ReadableStore, observer: Observer) -> Sequence[str]:
-    """All tags, sorted; none where only these cannot be had."""
+    """All tags, sorted; none where only these are not available."""
     try:
         return reading.tags(store)
     except errors.StoreError as error:
@@ -261,7 +267,7 @@ def inspect(
 ) -> Details:
     """Describe an image in detail.
 
-    :param observer: is told if the tags of the repository cannot be had.
+    :param observer: is told if the tags of the repository are not available.
     :raises StoreError: when it is not there, or cannot be read.
     """
     image = _Image.read(store, reference.identifier)

@@ -147,6 +147,19 @@ def test_lists_that_alone_fail(
     assert unknown.startswith("the tags are not known: ")
 
 
+@pytest.mark.parametrize("kind", [Denied, Broken, Unlisted])
+def test_lists_that_all_fail(
+    registry: MemoryRegistry, kind: type[MemoryStore]
+) -> None:
+    """A registry that gives no list of tags is no empty one."""
+    for name in ("a", "b"):
+        put(registry.store(name), IMAGE, "1")
+    recorder = Recorder()
+    with pytest.raises(errors.StoreError, match=r"^(403|405|500)$"):
+        images(registry, kind=kind, observer=recorder)
+    assert not recorder.warnings
+
+
 def test_failing_repository(registry: MemoryRegistry) -> None:
     """A registry that answers nothing gives no list."""
     put(registry.store("a"), IMAGE, "1")

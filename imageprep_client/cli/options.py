@@ -190,14 +190,22 @@ def registry_options(parsed_args: argparse.Namespace) -> RegistryOptions:
     )
 
 
-def add_place_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose a registry or a tree."""
+def add_place_options(
+    parser: argparse.ArgumentParser, *, writes: bool = False
+) -> None:
+    """Add the options that choose a registry or a tree.
+
+    :param writes: whether the command changes it; no archive can be changed.
+    """
+    others = " or oci:DIRECTORY"
+    if not writes:
+        others = ", oci:DIRECTORY or oci-archive:FILE"
     parser.add_argument(
         "--registry-url",
         metavar="<host:port>",
         help="Registry to use, perhaps with a path that the names of"
-        " repositories begin with; or image-serve:DIRECTORY, oci:DIRECTORY or,"
-        " to read, oci-archive:FILE (default: the registry of the undercloud)",
+        f" repositories begin with; or image-serve:DIRECTORY{others} (default:"
+        " the registry of the undercloud)",
     )
     add_tree_option(parser)
 

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from imageprep_client.client.registries import Registries
 
 
-def _add_options(parser: argparse.ArgumentParser) -> None:
-    options.add_place_options(parser)
+def _add_options(
+    parser: argparse.ArgumentParser, *, writes: bool = False
+) -> None:
+    options.add_place_options(parser, writes=writes)
     options.add_login_options(parser)
     options.add_registry_options(parser)
 
@@ -169,7 +171,7 @@ class ImageDelete(base.Command):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         _add_image(parser)
         confirmation.add_option(parser)
-        _add_options(parser)
+        _add_options(parser, writes=True)
         report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:

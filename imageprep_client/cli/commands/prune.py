@@ -41,7 +41,7 @@ class Prune(base.Lister):
     columns = ("Repository", "Name", "Bytes freed")
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        options.add_place_options(parser)
+        options.add_place_options(parser, writes=True)
         options.add_environment_option(
             parser, "Heat environment file whose images are kept (repeatable)"
         )

@@ -35,7 +35,7 @@ class Push(base.Lister):
             action="store_true",
             help="Read the image from local storage",
         )
-        options.add_place_options(parser)
+        options.add_place_options(parser, writes=True)
         parser.add_argument(
             "--append-tag",
             metavar="<text>",

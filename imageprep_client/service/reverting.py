@@ -104,7 +104,8 @@ class Reverter:
             self._state.write_journal(journal)
             self._state.record(entries)
         except errors.ImagePrepError as error:
-            self._observer.warning(f"not recorded: {error}")
+            hint = f" ({error.hint})" if error.hint else ""
+            self._observer.warning(f"not recorded: {error}{hint}")
 
     def revert(self, journal: SwapJournal, reason: str) -> list[str]:
         """Restore what was not finished.
@@ -152,11 +153,11 @@ class Reverter:
             raise errors.PartialFailure(
                 f"{reason}; not everything could be restored", failures
             )
-        # A holder is needed until the journal says that it is not.
+        # An open journal may demand its holders.
+        self._state.close_journal()
         dropped = [one.holder for one in undone if one.holder in containers]
         if dropped:
             self._podman.discard(*dropped)
-        self._state.close_journal()
         return reverted
 
     def _containers(

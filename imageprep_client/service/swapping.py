@@ -140,8 +140,8 @@ class Swapper:
         journal = SwapJournal(action=action, swaps=(record,))
         self._begin(journal, swap)
         swap.owner.replace(swap.current, swap.target)
-        self._podman.discard(record.holder)
         self._state.close_journal()
+        self._podman.discard(record.holder)
 
     def _generations(
         self, containers: Sequence[ListedContainer]

@@ -7,12 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from imageprep_client import errors
 from imageprep_client.client.service import SwapOutcome, SwapPolicy
+from imageprep_client.programs.podman import Podman
+from imageprep_client.service.journal import (
+    StateDirectory,
+    SwapJournal,
+    SwapState,
+)
 from tests import sampling, servers
 from tests.podman_host import PodmanHost, answer, in_environment, mute, service
 
@@ -63,6 +70,17 @@ def test_half_made_container(
     assert answer(port) == "1"
 
 
+def kill(podman_host: PodmanHost) -> None:
+    """Kill the process of a service, and the one that watches it."""
+    state = podman_host.inspect("one")["State"]
+    for process in (state["ConmonPid"], state["Pid"]):
+        os.kill(process, signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{state['Pid']}/cmdline").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_dead_process(
     podman_host: PodmanHost, images: list[str], port: int
 ) -> None:
@@ -71,14 +89,69 @@ def test_dead_process(
     node.start(
         podman_host.inputs({"one": service(images[0], port)}), [], QUICK
     )
-    state = podman_host.inspect("one")["State"]
-    for process in (state["ConmonPid"], state["Pid"]):
-        os.kill(process, signal.SIGKILL)
-    deadline = time.monotonic() + 60
-    while Path(f"/proc/{state['Pid']}/cmdline").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    kill(podman_host)
     assert podman_host.node().recover() == ["one"]
+    assert answer(port) == "1"
+
+
+class Killed(BaseException):
+    """Ends the command as SIGKILL does."""
+
+
+@pytest.fixture
+def kills(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """The command is killed as soon as a holder is removed; what undoes it."""
+    discard = Podman.discard
+
+    def discard_and_die(podman: Podman, *names: str) -> None:
+        discard(podman, *names)
+        if names == ("image-prepare.one.1",):
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Podman, "discard", discard_and_die)
+        yield patch
+
+
+def test_killed_without_the_holder_of_a_dead_process(
+    podman_host: PodmanHost,
+    images: list[str],
+    port: int,
+    kills: pytest.MonkeyPatch,
+) -> None:
+    """A service that was started again needs no holder any more."""
+    inputs = podman_host.inputs({"one": service(images[0], port)})
+    podman_host.node().start(inputs, [], QUICK)
+    kill(podman_host)
+    with pytest.raises(Killed):
+        podman_host.node().recover()
+    kills.undo()
+    assert podman_host.node().recover() == []
+    assert answer(port) == "1"
+
+
+def test_killed_without_the_holder_of_a_restored_service(
+    podman_host: PodmanHost,
+    images: list[str],
+    port: int,
+    kills: pytest.MonkeyPatch,
+) -> None:
+    """Nor does one that was restored, though that could not be recorded."""
+    write = StateDirectory.write_journal
+
+    def write_or_fail(state: StateDirectory, journal: SwapJournal) -> None:
+        if any(one.state is SwapState.REVERTED for one in journal.swaps):
+            raise errors.StoreError("no space left")
+        write(state, journal)
+
+    kills.setattr(StateDirectory, "write_journal", write_or_fail)
+    inputs = podman_host.inputs({"one": service(images[0], port)})
+    podman_host.node().start(inputs, [], QUICK)
+    wanted = podman_host.inputs({"one": mute(images[2], port)})
+    with pytest.raises(Killed):
+        podman_host.node().upgrade(wanted, [], QUICK)
+    kills.undo()
+    assert podman_host.node().recover() == []
     assert answer(port) == "1"
 
 

@@ -133,8 +133,16 @@ def test_replace_of_a_stopped_machine(openstack: base.OpenStack) -> None:
 
 
 def test_replace_of_nothing(openstack: base.OpenStack) -> None:
-    """When no machine exists, the image is not looked at."""
+    """When no machine exists, the image is not looked at; a store that does
+    not exist is named once.
+    """
     store = machines(openstack)
+    openstack(
+        *(*MACHINE, "replace", "www", "db", "--store", "gone/"),
+        *("--from", "h.invalid/a:1"),
+        status=2,
+        stderr="--store .*/gone: no such directory\nhint: .*",
+    )
     openstack(
         *(*MACHINE, "replace", "gone1", "gone2", "--store", str(store)),
         *("--from", "h.invalid/a:1"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import json
 import os
 import pathlib
 import shlex
@@ -28,10 +29,18 @@ from imageprep_client.machine.replacement.replacing import (
     RootChanges,
 )
 from imageprep_client.machine.replacement.swap import Patience
+from imageprep_client.machine.roots import finding
 from imageprep_client.observer import Observer
+from imageprep_client.programs import lxc
 from tests import sampling
 from tests.functional.base import OpenStack
-from tests.lxc_containers import KEY, BtrfsPool, Containers, write_root
+from tests.lxc_containers import (
+    KEY,
+    BtrfsPool,
+    Containers,
+    write_config,
+    write_root,
+)
 
 NAME = "infra1-keystone-container-cbd7b73e"
 PATIENCE = Patience(stop=20, start=20)
@@ -231,6 +240,34 @@ def test_failed_root_with_a_mount_is_no_version(
     assert not list(root.parent.glob(".#*"))
 
 
+def test_two_names_of_one_machine(
+    containers: Containers,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A root among the machines of systemd that is that of a container is
+    replaced once, in its place among others.
+    """
+    openstack = OpenStack(tmp_path)
+    monkeypatch.setattr(lxc, "default_path", lambda: containers.path)
+    monkeypatch.setattr(finding, "MACHINES", tmp_path / "machines")
+    machine = ("image-prepare", "machine")
+    (tmp_path / "machines").mkdir()
+    root = containers.add(NAME).rename(tmp_path / "machines/www")
+    write_config(containers.path, NAME, f"dir:{root}")
+    openstack(*machine, "export", "www", "--to", "www.tar", stderr=".*")
+    done = openstack(
+        *(*machine, "replace", "gone1", "www", "gone2", NAME, "gone1"),
+        *("--from", "www.tar", "--no-verify", "-f", "json"),
+        status=1,
+        stderr="(?s)2 of 3 machines not replaced.*",
+    )
+    assert [
+        (row["Name"], row["State"]) for row in json.loads(done.stdout)
+    ] == [("gone1", "failed"), (NAME, "replaced"), ("gone2", "failed")]
+    assert len(versions.kept(root)) == 1
+
+
 class _Killed(Journal):
     """A journal that kills the process before or after a step is written."""
 
@@ -410,8 +447,6 @@ def test_base_of_an_overlay_is_not_replaced(
     containers: Containers, tmp_path: pathlib.Path
 ) -> None:
     """A changed lower directory would break what is on it."""
-    from tests.lxc_containers import write_config
-
     containers.add("top", "overlay")
     lower = containers.path / "lower" / "rootfs"
     write_config(containers.path, "lower", f"dir:{lower}")

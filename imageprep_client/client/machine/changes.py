@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from imageprep_client import errors
 from imageprep_client.client.machine import settings
@@ -68,19 +69,28 @@ class ReplaceOutcome:
 
 def find(
     names: Sequence[str], store: str | None
-) -> tuple[list[MachineRoot], list[ReplaceOutcome]]:
-    """The machines of these names, each once, and the failures of others."""
-    machines, failures = [], []
-    for name in dict.fromkeys(names):
+) -> list[MachineRoot | ReplaceOutcome]:
+    """The machines of these names, each once, and the failures of others.
+
+    They are in the order of the names.
+
+    :raises InvalidArgument: when there is no such store.
+    """
+    if store is not None:
+        roots.open_store(store)
+    found: dict[Path | str, MachineRoot | ReplaceOutcome] = {}
+    for name in names:
         try:
-            machines.append(roots.find(name, store))
+            root = roots.find(name, store)
         except errors.InputError as error:
-            failures.append(ReplaceOutcome(name, None, failure=error))
-    return machines, failures
+            found[name] = ReplaceOutcome(name, None, failure=error)
+        else:
+            found[root.path.resolve()] = root
+    return list(found.values())
 
 
 def replace(
-    machines: Sequence[MachineRoot],
+    machines: Sequence[MachineRoot | ReplaceOutcome],
     archive: VerifiedArchive,
     request: ReplaceRequest,
     observer: Observer = SILENT,
@@ -89,9 +99,13 @@ def replace(
 ) -> Iterator[ReplaceOutcome]:
     """Replace the roots of machines by one image, one after the other.
 
+    :param machines: see `find`; failures are yielded in their places.
     :param skip_present: leave machines alone that have this image.
     """
     for root in machines:
+        if isinstance(root, ReplaceOutcome):
+            yield root
+            continue
         changing = of(root, observer)
         if skip_present and changing.image() == archive.digest:
             yield ReplaceOutcome(root.name, None, archive.digest)
@@ -108,9 +122,18 @@ def replace(
             yield ReplaceOutcome(root.name, replaced, archive.digest)
 
 
-def have(machines: Sequence[MachineRoot], digest: str) -> bool:
-    """Whether the roots of all machines were made from an image."""
-    return all(of(root).image() == digest for root in machines)
+def have(
+    machines: Sequence[MachineRoot | ReplaceOutcome], digest: str
+) -> bool:
+    """Whether the roots of all machines were made from an image.
+
+    :param machines: see `find`; failures have no root.
+    """
+    return all(
+        of(root).image() == digest
+        for root in machines
+        if isinstance(root, MachineRoot)
+    )
 
 
 def kept(root: MachineRoot) -> list[KeptVersion]:

@@ -71,8 +71,8 @@ class MachineReplace(base.Lister):
     and their image is fetched once; one that does not exist or cannot be
     replaced does not delay the others.
 
-    Exit status: 0 if all machines run with the image, 1 if a machine has its
-    old root again, 2 if nothing was changed.
+    Exit status: 0 if all machines run with the image, 1 if some were not
+    replaced, 2 if nothing was changed.
     """
 
     failing = "machine"
@@ -129,10 +129,12 @@ class MachineReplace(base.Lister):
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client.machine import changes
 
-        names = parsed_args.names
-        roots, outcomes = changes.find(names, parsed_args.store)
-        if not roots:
-            return self._table(outcomes, errors.CombinedFailure)
+        found = changes.find(parsed_args.names, parsed_args.store)
+        failed = [
+            one for one in found if isinstance(one, changes.ReplaceOutcome)
+        ]
+        if len(failed) == len(found):
+            return self._table(failed, errors.CombinedFailure)
         request = options.request(
             changes.ReplaceRequest,
             parsed_args,
@@ -147,21 +149,20 @@ class MachineReplace(base.Lister):
                 lambda digest: (
                     not (
                         parsed_args.skip_present
-                        and changes.have(roots, digest)
+                        and changes.have(found, digest)
                     )
                 ),
             ) as source,
         ):
-            outcomes.extend(
+            outcomes = list(
                 changes.replace(
-                    roots,
+                    found,
                     source,
                     request,
                     observer,
                     skip_present=parsed_args.skip_present,
                 )
             )
-        outcomes.sort(key=lambda one: names.index(one.name))
         self.report = {
             "source": source.name,
             "digest": source.digest,
@@ -169,7 +170,7 @@ class MachineReplace(base.Lister):
         }
         done = [one.replaced for one in outcomes if one.replaced]
         if len(done) == len(outcomes) == 1:
-            told = f"{roots[0].name} replaced, {outage(done[0].swap)},"
+            told = f"{outcomes[0].name} replaced, {outage(done[0].swap)},"
         else:
             told = f"{wording.counted(len(done), 'machine')} replaced"
         self.summary = f"{source.name}: {told}"

@@ -7,6 +7,8 @@ import json
 import pathlib
 import sys
 
+import pytest
+
 from imageprep_client import ansible
 from tests.lxc_containers import KEY, Containers, run
 
@@ -14,10 +16,13 @@ SERVICES = ("keystone",)
 HASHES = ("11111111", "22222222")
 
 
-def test_services_are_archived_and_preloaded(tmp_path: pathlib.Path) -> None:
+def test_services_are_archived_and_preloaded(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each service is exported once per host, and its image replaces the
     roots of all its containers, which keep their keys.
     """
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     hosts = {name: Containers(tmp_path / name) for name in ("h1", "h2")}
     inventory = write_inventory(tmp_path, hosts)
     data = importlib.resources.files("imageprep_client.machine") / "data"

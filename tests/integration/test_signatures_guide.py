@@ -213,6 +213,7 @@ def test_which_requirement(reader: Reader) -> None:
     shutil.copy(
         site.home / "site.json", site.home / ".config/containers/policy.json"
     )
+    (site.home / "site.asc").touch()
     command = next(
         c for c in reader.commands("policy show") if c.endswith(":1")
     )

@@ -151,8 +151,7 @@ class Unreachable(StoreError):
 
     :ivar errno: of the system's or the resolver's error, None where there
         was none.
-    :ivar unknown: whether it is a server that another one named, and that
-        never answered.
+    :ivar unknown: whether the server never answered.
     """
 
     temporary = True

@@ -29,9 +29,7 @@ def test_help(
     An option or a file is not broken at a hyphen, so it can be copied.
     """
     text = base.own_help(openstack.help("image-prepare", *words))
-    golden.check(
-        f"{'-'.join(words)}-help.txt", text, normal=base.normal_help
-    )
+    golden.check(f"{'-'.join(words)}-help.txt", text, normal=base.normal_help)
     assert not [line for line in text.splitlines() if line.endswith("-")]
 
 

@@ -76,7 +76,7 @@ class RegistrySession:
         self._heard: Request | None = None
         self._connecting = 0.0
         self._home = urls.origin(endpoint.base)
-        self._known = {self._home}
+        self._known: set[urls.Origin] = set()
         self._transport = transports.of(endpoint.tls)
         self._limit = limit
         self._hosts = hosts
@@ -101,6 +101,7 @@ class RegistrySession:
             have as well.
         """
         self._kept[response.method, response.url] = response, authorization
+        self._known.add(self._home)
 
     def drop(self, response: Response) -> None:
         """Forget a kept response, unless a request used it."""
@@ -378,11 +379,13 @@ class RegistrySession:
                 self._timeout.exceeded(name)
             if origin not in self._known:
                 error.unknown = True
-                error.hint = error.hint or (
-                    f"{self.name} names this server, which has to be"
-                    " reachable from here; if it is the registry itself or its"
-                    " storage, correct the address that clients are given"
-                )
+                if origin != self._home:
+                    error.hint = error.hint or (
+                        f"{self.name} names this server, which has to be"
+                        " reachable from here; if it is the registry itself or"
+                        " its storage, correct the address that clients are"
+                        " given"
+                    )
             raise
         self._known.add(origin)
         self.adapt(response, what, begin)

@@ -24,6 +24,7 @@ from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Bearer
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
+from tests import servers
 from tests.recorder import Recorder
 
 MakeClient = Callable[..., RegistryClient]
@@ -408,6 +409,37 @@ def test_refused_digests_of_blobs_are_tried_a_little(
     with pytest.raises(errors.DigestMismatch):
         client.store(server.host, "ns/name").push(blob.descriptor, blob.open())
     assert len(server.requests("PUT")) == 5
+
+
+def test_never_reached(
+    monkeypatch: pytest.MonkeyPatch, observer: Recorder
+) -> None:
+    """A registry that refuses connections from the beginning is mistyped."""
+    here = socket.getaddrinfo(
+        "127.0.0.1", servers.free_port(), type=socket.SOCK_STREAM
+    )
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: here)
+    policy = RetryPolicy(attempts=12, base=0)
+    with (
+        RegistryClient(policy=policy, observer=observer) as client,
+        pytest.raises(errors.Unreachable, match="connection refused"),
+    ):
+        client.store("reg.test:5000", "ns/name").resolve("latest")
+    assert len(observer.retries) == 4
+
+
+def test_not_reached_any_more(
+    server: RegistryServer, image: content.Image, observer: Recorder
+) -> None:
+    """A registry that answered before comes back."""
+    policy = RetryPolicy(attempts=12, base=0)
+    with RegistryClient(policy=policy, observer=observer) as client:
+        store = client.store(server.host, "ns/name")
+        assert store.resolve("latest") == image.descriptor
+        server.faults.add(Fault(reset=True, times=None))
+        with pytest.raises(errors.Unreachable):
+            store.resolve("latest")
+    assert len(observer.retries) == 11
 
 
 @pytest.mark.parametrize(

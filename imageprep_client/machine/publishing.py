@@ -57,8 +57,7 @@ def publish(
     _check(paths, directory)
     with locks.locked_directory(directory):
         known = sums.read(directory)
-        best_before = best_before or known.best_before
-        _check_list(directory, key, best_before)
+        _check_list(directory, known, key, best_before)
         with contextlib.ExitStack() as stack:
             staged = [
                 stack.enter_context(_copied(path, directory)) for path in paths
@@ -69,7 +68,7 @@ def publish(
                     **_present(known, directory),
                     **{file.name: file.sha256 for file in published},
                 },
-                best_before,
+                best_before or known.best_before,
             ).render()
             signature = gpg.sign_detached(listed, key) if key else b""
             for temporary, file in staged:
@@ -94,14 +93,21 @@ def _check(paths: Sequence[Path], directory: Path) -> None:
 
 
 def _check_list(
-    directory: Path, key: str, best_before: datetime.date | None
+    directory: Path,
+    known: ChecksumList,
+    key: str,
+    best_before: datetime.date | None,
 ) -> None:
     """Check that imports will accept the list as they did before."""
-    if best_before and best_before < datetime.date.today():
+    date = best_before or known.best_before
+    if date and date < datetime.date.today():
+        given, hint = f"--best-before {date}:", "give today or a later date"
+        if not best_before:
+            given = f"{directory / sums.NAME}: its date BEST-BEFORE-{date}"
+            hint = "give a later --best-before, or remove the line of the date"
         raise errors.InvalidArgument(
-            f"--best-before {best_before}: is in the past; every import would"
-            " refuse the archives",
-            hint="give today or a later date",
+            f"{given} is in the past; every import would refuse the archives",
+            hint=hint,
         )
     if not key and (directory / sums.SIGNATURE).exists():
         raise errors.InvalidArgument(

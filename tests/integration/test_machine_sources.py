@@ -395,3 +395,19 @@ def test_publish_what_is_over(tmp_path: Path) -> None:
             best_before=yesterday,
         )
     assert os.listdir(tmp_path / "www") == []
+
+
+def test_publish_again_what_is_over(tmp_path: Path) -> None:
+    """The date of the list is named as such, and can be removed."""
+    www = tmp_path / "www"
+    www.mkdir()
+    (tmp_path / "a.tar").touch()
+    listed = www / "SHA256SUMS"
+    listed.write_text(f"{'0' * 64}  BEST-BEFORE-2020-01-31\n")
+    told = f"{listed}: its date BEST-BEFORE-2020-01-31 is in the past"
+    with pytest.raises(errors.InvalidArgument, match=told) as caught:
+        images.publish([tmp_path / "a.tar"], www, key="", best_before=None)
+    assert "remove the line" in str(caught.value.hint)
+    listed.write_text("")
+    images.publish([tmp_path / "a.tar"], www, key="", best_before=None)
+    assert listed.read_text().endswith("  a.tar\n")

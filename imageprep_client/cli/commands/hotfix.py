@@ -91,7 +91,7 @@ class Hotfix(base.Lister):
             "parameters": result.parameters,
         }
         if not result.images:
-            # What was pulled to be changed is gone again.
+            # Nothing is left of what was pulled: the exit status is 2.
             self.work = None
             raise _all_failed(result.failures)
         if result.failures:

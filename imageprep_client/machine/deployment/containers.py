@@ -13,10 +13,17 @@ from imageprep_client.machine import names
 
 #: The host variables that say what containers are, and how commands run.
 _VARIABLES = (
-    *("component", "container_tech", "is_metal", "physical_host"),
-    *("properties", "image_prepare_command", "image_prepare_options"),
-    *("image_prepare_store", "image_prepare_export_options"),
-    *("image_prepare_replace_options", "image_prepare_cache_options"),
+    "component",
+    "container_tech",
+    "is_metal",
+    "physical_host",
+    "properties",
+    "image_prepare_command",
+    "image_prepare_store",
+    "image_prepare_options",
+    "image_prepare_export_options",
+    "image_prepare_replace_options",
+    "image_prepare_cache_options",
 )
 #: Technologies of containers whose roots can be replaced.
 _TECHNOLOGIES = ("lxc", "nspawn")

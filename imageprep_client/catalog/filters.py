@@ -5,6 +5,7 @@ The services are compared first, then the includes or excludes.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Sequence, Set
 
@@ -17,6 +18,8 @@ Pattern = re.Pattern[str]
 HINT = "write the regular expressions without nested repetitions such as (a+)+"
 #: Seconds for all names of a table, which usually take milliseconds.
 _MATCHING = 5
+# Most names begin with a word that nobody writes in a pattern.
+_LIKENESS = 0.45
 
 
 def serves(entry: TableImage, services: Set[str] | None) -> bool:
@@ -64,3 +67,13 @@ def select(
             for entry in entries
             if serves(entry, services) and matches(entry, wanted, unwanted)
         )
+
+
+def nearest(pattern: str, entries: Sequence[TableImage]) -> str:
+    """The name of the image that is most like it; empty if none is near."""
+    names = {
+        entry.image.rpartition("/")[2].partition(":")[0]: entry.image
+        for entry in entries
+    }
+    near = difflib.get_close_matches(pattern, names, 1, _LIKENESS)
+    return names[near[0]] if near else ""

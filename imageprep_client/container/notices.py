@@ -66,7 +66,7 @@ def notices(
     misplaced: Iterable[str],
     roles: Collection[str],
 ) -> Iterator[str]:
-    """Warnings, at most one for each entry or parameter.
+    """Warnings about entries and parameters.
 
     :param release_named: whether the user or a file names the release.
     :param names: those of the parameters that are set.
@@ -114,13 +114,14 @@ def notices(
                     entry, key, "it has no effect without modify_role"
                 )
     for selection in selections:
-        if selection.unlike:
+        if selection.unlike is not None:
+            like = selection.unlike
             yield _about(
                 selection.entry,
                 "includes",
                 "it has no effect: no image of release"
-                f" {catalog.release} has such a name; the nearest is"
-                f" {selection.unlike}",
+                f" {catalog.release} has such a name"
+                f"{like and f'; the nearest is {like}'}",
             )
         if selection.entry in given:
             yield from _about_release(selection, catalog, release_named)

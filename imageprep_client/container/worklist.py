@@ -6,7 +6,6 @@ Nothing here touches a disk, a network or a clock.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import datetime
@@ -30,7 +29,8 @@ class Selection:
     """The images that one entry of ``ContainerImagePrepare`` asks for.
 
     :ivar images: with names that are valid references.
-    :ivar unlike: the nearest name where ``includes`` match none of the table.
+    :ivar unlike: the nearest name where ``includes`` match none of the table;
+        empty where none is near, None where they match.
     :ivar label: what to discover their tags from, or None.
     :ivar default_tag: whether ``set`` has no tag of the user's own.
     """
@@ -39,7 +39,7 @@ class Selection:
     images: tuple[TableImage, ...]
     label: str | None
     default_tag: bool
-    unlike: str = ""
+    unlike: str | None = None
 
     @property
     def is_discovered(self) -> bool:
@@ -230,16 +230,14 @@ def _select(
             "ovn" if drivers is None or "ovn" in drivers else "other"
         )
     table = catalog.render(values)
-    unlike = ""
+    unlike = None
     try:
         images = filters.select(
             table, services, entry.includes, entry.excludes
         )
         missing = entry.includes and not images
         if missing and not filters.select(table, None, entry.includes):
-            names = [image.image for image in table]
-            near = difflib.get_close_matches(entry.includes[0], names, 1, 0)
-            unlike = near[0] if near else ""
+            unlike = filters.nearest(entry.includes[0], table)
     except TimeoutError as error:
         key = "includes" if entry.includes else "excludes"
         raise entry.error(str(error), key, filters.HINT) from None

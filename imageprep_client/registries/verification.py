@@ -34,6 +34,7 @@ UNREFERENCED = "unreferenced"
 #: A layer is not the one that the config of its image names.
 OTHER_DIFF_ID = "other diff ID"
 _BLOB = "application/octet-stream"
+_AGAIN = "again with: openstack image-prepare run --recheck"
 # Hashing keeps a core busy; a few threads more have the next bytes read.
 _HASHERS = 2 * (os.cpu_count() or 1)
 
@@ -91,9 +92,9 @@ class Verdict:
         """How to bring content back; None if none was lost."""
         found = {problem.problem for problem in self.problems}
         if graphs.CORRUPT in found:
-            return "delete the corrupt content; run --recheck copies it again"
+            return f"delete the corrupt content, then copy it {_AGAIN}"
         if found & {MISSING, WRONG_SIZE}:
-            return "run --recheck copies the content again"
+            return f"copy the content {_AGAIN}"
         return None
 
 

@@ -103,7 +103,7 @@ def test_verify_broken_tree(
         *VERIFY,
         *TREE,
         status=1,
-        stderr=f"2 problems found\nhint: run --recheck copies [^\n]*\n{RIGHT}",
+        stderr=f"2 problems found\nhint: copy [^\n]* run --recheck\n{RIGHT}",
     )
     assert sorted(found, key=lambda row: str(row["Problem"])) == [
         {
@@ -179,7 +179,7 @@ def test_verify_broken_registry(
         *("--registry-url", registry.host),
         *("--authfile", "auth.json"),
         status=1,
-        stderr=f"{PLAIN}1 problem found\nhint: run --recheck [^\n]*\n{RIGHT}",
+        stderr=f"{PLAIN}1 problem found\nhint: [^\n]* --recheck\n{RIGHT}",
     )
     assert found == [
         {
@@ -361,7 +361,7 @@ def test_repair(openstack: base.OpenStack) -> None:
         found = openstack.json(
             *(*VERIFY, *TREE),
             status=1,
-            stderr=".*3 problems found\nhint: delete the corrupt content; .*",
+            stderr=".*3 problems found\nhint: delete the corrupt content, .*",
         )
         assert {row["Name"] for row in found} == {layer.digest}
         for path in paths:

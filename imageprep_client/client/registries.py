@@ -151,7 +151,8 @@ class Registries:
             stores.changing(reference.registry)
             with stores.locked(observer.waiting):
                 removed = removal.remove(
-                    *(store, reference),
+                    store,
+                    reference,
                     observer=observer,
                     concurrency=CONCURRENCY,
                 )

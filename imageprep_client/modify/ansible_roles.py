@@ -32,8 +32,6 @@ _OURS = frozenset(
 _MOUNTED = frozenset(("rpms_path", "yum_repos_dir_path", "yum_cache"))
 #: A file that the directory must have.
 _CONTENT = {"rpms_path": "*.rpm", "modify_dir_path": "Dockerfile"}
-#: Directories that the role fills.
-_FILLED = frozenset(("yum_cache",))
 #: The name of a role of a collection: namespace, collection and role.
 _OF_COLLECTION = re.compile(r"[a-z_]\w*\.[a-z_]\w*\.[\w.]+")
 _DEFAULT = (
@@ -176,7 +174,8 @@ def _check_path(name: str, text: str) -> None:
         raise InvalidVariable(
             name,
             f"{text}: no such directory",
-            hint="create the directory first" if name in _FILLED else None,
+            # The role fills it.
+            hint="create the directory first" if name == "yum_cache" else None,
         )
     if not os.access(path, os.R_OK | os.X_OK):
         raise InvalidVariable(name, f"{text}: permission denied")

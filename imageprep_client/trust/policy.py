@@ -171,7 +171,8 @@ def parse(content: bytes, path: str) -> Policy:
                     known[name] = _requirements(inner, scope)
     except Malformed as error:
         raise errors.InvalidFile(
-            *(path, error.reason),
+            path,
+            error.reason,
             key=error.key,
             hint="containers-policy.json(5) describes the format",
         ) from None

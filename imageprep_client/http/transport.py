@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import re
 import socket
 import ssl
 import threading
@@ -27,6 +28,12 @@ from imageprep_client.http.limits import Pace
 from imageprep_client.http.messages import LENGTH
 
 _log = logging.getLogger(__name__)
+
+#: The authorities of the requests library, which the other commands of
+#: ``openstack`` trust, too; the first one that is set counts.
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+#: The name of an authority in a directory.
+_HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 
 #: An unwanted body is read up to this size, to keep its connection.
 _DISCARD = 64 * 1024
@@ -345,19 +352,11 @@ def make_context(tls: TLS) -> ssl.SSLContext:
     defaults = ssl.get_default_verify_paths()
     if not defaults.cafile and not defaults.capath:
         context.load_verify_locations(requests.utils.DEFAULT_CA_BUNDLE_PATH)
-    bundle = _bundle() if tls.verify else ""
-    for path in (*tls.ca_files, *([bundle] if bundle else ())):
-        directory = path == bundle and os.path.isdir(path)
-        try:
-            if not directory:
-                inputs.check(path)
-            context.load_verify_locations(
-                **{"capath" if directory else "cafile": path}
-            )
-        except OSError as error:  # which ssl.SSLError is
-            raise _bad_file(
-                path, "CA certificates in PEM format", error
-            ) from None
+    for path in tls.ca_files:
+        _trust(context, path)
+    variable = next(filter(os.environ.get, _BUNDLES), None)
+    if tls.verify and variable:
+        _trust(context, os.environ[variable], variable)
     if tls.cert and tls.key:
         try:
             inputs.check(tls.cert)
@@ -375,16 +374,31 @@ def make_context(tls: TLS) -> ssl.SSLContext:
     return context
 
 
-def _bundle() -> str:
-    """The authorities that the environment has for the requests library.
+def _trust(
+    context: ssl.SSLContext, path: str, variable: str | None = None
+) -> None:
+    """Trust the authorities of a file.
 
-    The other commands of ``openstack`` trust them, too. They are a file or a
-    directory of hashed names.
+    :param variable: that of the environment which names it; then it may be a
+        directory of hashed names.
     """
-    environment = os.environ
-    return environment.get("REQUESTS_CA_BUNDLE") or environment.get(
-        "CURL_CA_BUNDLE", ""
-    )
+    hint = f"{variable} names it" if variable else None
+    try:
+        if variable and os.path.isdir(path):
+            if not any(map(_HASHED.fullmatch, os.listdir(path))):
+                raise errors.InvalidFile(
+                    path,
+                    "no CA certificates with hashed names",
+                    hint=f"{hint}; openssl rehash makes such names",
+                )
+            context.load_verify_locations(capath=path)
+        else:
+            inputs.check(path)
+            context.load_verify_locations(path)
+    except OSError as error:  # which ssl.SSLError is
+        raise _bad_file(
+            path, "CA certificates in PEM format", error, hint
+        ) from None
 
 
 def _no_password() -> str:
@@ -392,12 +406,14 @@ def _no_password() -> str:
     raise ValueError("the key is encrypted")
 
 
-def _bad_file(path: str, what: str, error: Exception) -> errors.InvalidFile:
+def _bad_file(
+    path: str, what: str, error: Exception, hint: str | None = None
+) -> errors.InvalidFile:
     reason = getattr(error, "strerror", None) or str(error)
     if isinstance(error, ssl.SSLError) and error.reason:
         reason = error.reason.replace("_", " ")
     return errors.InvalidFile(
-        path, f"no usable {what} ({failures.plain(reason)})"
+        path, f"no usable {what} ({failures.plain(reason)})", hint=hint
     )
 
 

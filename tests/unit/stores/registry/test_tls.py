@@ -91,8 +91,25 @@ def test_missing_authorities_of_the_environment(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nonexistent.pem")
     endpoint = Endpoint(secure.host, secure.url, TLS(verify=False))
     assert probe(endpoint, Transports(1), Timeouts())
-    with pytest.raises(errors.InvalidFile, match=r"/nonexistent\.pem"):
+    with pytest.raises(
+        errors.InvalidFile, match=r"/nonexistent\.pem"
+    ) as caught:
         probe(Endpoint(secure.host, secure.url), Transports(1), Timeouts())
+    assert caught.value.hint == "REQUESTS_CA_BUNDLE names it"
+
+
+def test_authorities_without_hashed_names(
+    secure: RegistryServer,
+    certificates: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """OpenSSL finds nothing in such a directory, so none is trusted."""
+    shutil.copy(certificates / "ca.crt", tmp_path / "ca.crt")
+    monkeypatch.setenv("CURL_CA_BUNDLE", str(tmp_path))
+    with pytest.raises(errors.InvalidFile, match="hashed names") as caught:
+        probe(Endpoint(secure.host, secure.url), Transports(1), Timeouts())
+    assert str(caught.value.hint).startswith("CURL_CA_BUNDLE names it; ")
 
 
 def test_certs_d(

@@ -212,8 +212,8 @@ def test_check_that_fails_takes_the_new_root_back(
 def test_failed_root_with_a_mount_is_no_version(
     containers: Containers, tmp_path: pathlib.Path
 ) -> None:
-    """What is mounted in a new root that is taken back cannot be deleted; no
-    rollback restores that root, and the next command deletes it.
+    """A new root that is taken back is kept while something is mounted in it;
+    no rollback restores it, and the next command deletes it.
     """
     root = containers.add(NAME)
     containers.start(NAME)

@@ -175,7 +175,7 @@ def test_hotfix(
         *("image-prepare", "hotfix", "--image", f"docker://{name}"),
         *("--rpms-path", str(tmp_path / "rpms"), "--tag", "fix"),
         *("--registry-url", registry.host),
-        status=1,
+        status=2,
         stderr=f".*{name}: .*layer.*config.*",
     )
 

@@ -192,12 +192,8 @@ def undo(
             runtime.stop(_SHORT)
         exchange(root, beside)
     if record.temporary:
-        if beside.exists():
-            # It may have mounts, which keep it from being deleted.
-            with disk.reported(root):
-                beside = versions.hide(root, beside)
         for path in (Path(record.temporary), beside):
-            _discard(root, path, observer)
+            _discard(root, path, observer, hide=True)
     if record.was_running and runtime.leader() is None:
         observer.note(f"{record.machine}: starting it with its old root")
         runtime.start()
@@ -221,13 +217,20 @@ def finish(
     return archived if archived.exists() else None
 
 
-def _discard(root: Path, path: Path, observer: Observer) -> None:
+def _discard(
+    root: Path, path: Path, observer: Observer, *, hide: bool = False
+) -> None:
     """Delete what is no longer needed; failures are no reason to stop.
 
     What has a temporary name by then is deleted by the next command.
+
+    :param hide: give it a temporary name, also where a mount in it keeps it
+        from being deleted.
     """
     try:
         with disk.reported(root):
+            if hide and path.exists():
+                path = versions.hide(root, path)
             versions.delete(root, path)
     except errors.ImagePrepError as error:
         hint = f" ({error.hint})" if error.hint else ""

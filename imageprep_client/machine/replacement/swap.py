@@ -222,7 +222,7 @@ def _discard(
 ) -> None:
     """Delete what is no longer needed; failures are no reason to stop.
 
-    What has a temporary name by then is deleted by the next command.
+    The next command deletes it if it has a temporary name by then.
 
     :param hide: give it a temporary name, also where a mount in it keeps it
         from being deleted.

@@ -30,16 +30,16 @@ class AdaptiveTimeout:
         self._timeouts: collections.Counter[str] = collections.Counter()
         self._lock = threading.Lock()
 
-    def of(self, request: str, size: int = 0, patience: float = 1.0) -> float:
+    def of(self, request: str, size: int = 0, factor: float = 1.0) -> float:
         """Seconds to wait for each part of a response.
 
         :param request: the name of the request, the same for each attempt.
         :param size: bytes of its body.
-        :param patience: by which the maximum is multiplied.
+        :param factor: by which the maximum is multiplied.
         """
         seconds = max(_LEAST, _TIMES * self._average) + size / _STORING
         doubled = seconds * 2.0 ** min(self._timeouts.get(request, 0), 8)
-        return min(self._longest * patience, doubled)
+        return min(self._longest * factor, doubled)
 
     def answered(self, seconds: float) -> None:
         """Record the time that a response took."""

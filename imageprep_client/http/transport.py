@@ -64,7 +64,7 @@ class TLS:
 
 
 #: The multiple of the timeout that responses through a proxy have at most.
-_PROXY_PATIENCE = 5.0
+_PROXY_FACTOR = 5.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -268,12 +268,12 @@ class Transport:
             raise failures.unreachable(url, error) from None
         return _answered(method, url, raw, timeout[1])
 
-    def patience(self, url: str) -> float:
+    def timeout_factor(self, url: str) -> float:
         """How many times as long as usual a response may take.
 
         A proxy may read and scan all of a response before it passes it on.
         """
-        return _PROXY_PATIENCE if self._proxies.of(url) else 1.0
+        return _PROXY_FACTOR if self._proxies.of(url) else 1.0
 
     def send_ahead(
         self, url: str, headers: Mapping[str, str], timeout: Timeout

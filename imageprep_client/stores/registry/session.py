@@ -368,8 +368,8 @@ class RegistrySession:
             tls = self._hosts.tls_of(urls.authority(url))
             transport = self._transports.of(tls)
         name = f"{method} {what}"
-        patience = transport.patience(url)
-        seconds = self._timeout.of(name, len(body or b""), patience)
+        factor = transport.timeout_factor(url)
+        seconds = self._timeout.of(name, len(body or b""), factor)
         timeout = (self._connect_timeout, deadlines.bounded(seconds))
         begin = time.monotonic()
         try:

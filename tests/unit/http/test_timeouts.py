@@ -40,11 +40,11 @@ def test_timeouts_double_the_time_of_a_request() -> None:
 def test_proxies_may_take_longer() -> None:
     """The longest timeout is longer where a proxy scans what it passes on."""
     timeout = after(0.01)
-    assert timeout.of("GET x", patience=5) == pytest.approx(4)
+    assert timeout.of("GET x", factor=5) == pytest.approx(4)
     for _ in range(7):
         timeout.exceeded("GET x")
     assert timeout.of("GET x") == 60
-    assert timeout.of("GET x", patience=5) == 300
+    assert timeout.of("GET x", factor=5) == 300
 
 
 def test_large_bodies_take_longer() -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Self
 
 from imageprep_client import errors
@@ -116,10 +115,10 @@ class RegistryOptions:
         :raises InvalidFile: when a parameter names none.
         """
         mirror = parameters.docker_hub_mirror
-        with _blaming(parameters, INSECURE_REGISTRIES):
+        with parameters.blamed(INSECURE_REGISTRIES):
             for name in parameters.insecure_registries:
                 check_insecure(name)
-        with _blaming(parameters, MIRROR):
+        with parameters.blamed(MIRROR):
             mirror = mirror and mirror_url(mirror)
         return dataclasses.replace(
             self,
@@ -162,15 +161,6 @@ def hosts(options: RegistryOptions) -> Hosts:
         raise errors.InvalidArgument(
             f"--insecure-registry: {error}", hint=error.hint
         ) from error
-
-
-@contextlib.contextmanager
-def _blaming(parameters: PrepareParameters, name: str) -> Iterator[None]:
-    """Name the parameter in errors about its value."""
-    try:
-        yield
-    except errors.InvalidReference as error:
-        raise parameters.error(name, str(error), error.hint) from error
 
 
 def _token_servers(texts: Iterable[str]) -> dict[str, str]:

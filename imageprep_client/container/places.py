@@ -128,12 +128,8 @@ def location(
     if not entry.push_destination:
         return None
     if entry.push_destination is True and parameters.local_registry:
-        try:
+        with parameters.blamed(LOCAL_REGISTRY):
             return Location.of_host(parameters.local_registry, undercloud.PORT)
-        except errors.InvalidReference as error:
-            raise parameters.error(
-                LOCAL_REGISTRY, str(error), error.hint
-            ) from error
     try:
         if isinstance(entry.push_destination, str):
             return Location.parse(entry.push_destination)

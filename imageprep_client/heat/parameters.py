@@ -6,6 +6,7 @@ This is the one place that knows the names which users write: the keys of
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import string
@@ -116,16 +117,18 @@ class PrepareParameters:
         default_factory=dict, compare=False
     )
 
-    def error(
-        self, name: str, problem: str, hint: str | None = None
-    ) -> errors.InvalidFile:
-        """The error to raise for a parameter."""
-        return errors.InvalidFile(
-            self.sources.get(name, "environment"),
-            problem,
-            key=f"parameter_defaults.{name}",
-            hint=hint,
-        )
+    @contextlib.contextmanager
+    def blamed(self, name: str) -> Iterator[None]:
+        """Turn `InvalidReference` into `InvalidFile`, which names it."""
+        try:
+            yield
+        except errors.InvalidReference as error:
+            raise errors.InvalidFile(
+                self.sources.get(name, "environment"),
+                str(error),
+                key=f"parameter_defaults.{name}",
+                hint=error.hint,
+            ) from error
 
     @property
     def all_entries(self) -> Iterator[PrepareEntry]:

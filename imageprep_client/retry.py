@@ -141,9 +141,7 @@ def may_pass(error: errors.ImagePrepError) -> bool:
 def _seldom_changes(error: errors.ImagePrepError) -> bool:
     """Whether an error is usually permanent although it is temporary."""
     if isinstance(error, errors.Unreachable):
-        # A resolver that is down comes back.
-        unknown = error.unknown and error.errno != socket.EAI_AGAIN
-        return unknown or error.errno in _NO_SUCH_NAME
+        return error.unknown or error.errno in _NO_SUCH_NAME
     if isinstance(error, errors.DigestMismatch):
         # A registry that refuses a digest rarely got damaged bytes; mostly
         # it does not know the algorithm.

@@ -192,7 +192,9 @@ class RegistrySession:
         """The error; the registry gets fewer requests if it wants fewer."""
         wait = answers.retry_after(response.headers)
         if response.status == 503 and wait is not None:
-            error = errors.TooManyRequests(str(error), retry_after=wait)
+            error = errors.TooManyRequests(
+                str(error), retry_after=wait, status=response.status
+            )
         if isinstance(error, errors.TooManyRequests):
             self._limit.limited(begin)
         return error

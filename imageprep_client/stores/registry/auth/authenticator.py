@@ -224,8 +224,10 @@ class Authenticator:
         """A hint for an access error: the credentials that were used."""
         credential = self._credential(repository)
         if credential is None:
+            others = self._credentials.other_ports(self._host)
+            but = f", only for {', '.join(sorted(others))}" if others else ""
             return (
-                f"no credentials for {self._host} were found; log in with"
+                f"no credentials for {self._host} were found{but}; log in with"
                 f" podman login {self._host}, or give them with --authfile or"
                 " ContainerImageRegistryCredentials"
             )

@@ -21,6 +21,7 @@ from imageprep_client.oci import reference as references
 #: The old file of docker, which has the ``auths`` of the others alone.
 _LEGACY = ".dockercfg"
 _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PORT = re.compile(r":[0-9]+\Z")
 _HELPER_TIMEOUT = 30.0
 #: The user name of identity tokens in credential helpers.
 _IDENTITY = "<token>"
@@ -107,12 +108,24 @@ class Credentials:
                 return credential
         return None
 
+    def other_ports(self, registry: str) -> set[str]:
+        """The registries on the same host that there are credentials for."""
+        keys = set(self._explicit)
+        for path in self._files:
+            keys |= set(map(_normal, _mapping(self._document(path), "auths")))
+        names = {key.partition("/")[0] for key in keys} - {_normal(registry)}
+        host = _PORT.sub("", _normal(registry))
+        return {name for name in names if _PORT.sub("", name) == host}
+
+    def _document(self, path: Path | Inline) -> dict[str, Any]:
+        if path not in self._read:
+            self._read[path] = _load(path)
+        return self._read[path]
+
     def _in_file(
         self, path: Path | Inline, keys: list[str]
     ) -> RegistryCredential | None:
-        if path not in self._read:
-            self._read[path] = _load(path)
-        document = self._read[path]
+        document = self._document(path)
         helpers = {
             _normal(key): helper
             for key, helper in _mapping(document, "credHelpers").items()

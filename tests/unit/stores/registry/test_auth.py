@@ -454,6 +454,22 @@ def test_no_credentials(make_client: MakeClient, gate: Basic | Bearer) -> None:
         assert f"podman login {server.host}" in caught.value.hint
 
 
+def test_credentials_for_another_port(
+    make_client: MakeClient, gate: Basic | Bearer
+) -> None:
+    """The hint names the registry that has credentials, and no secret."""
+    credentials = Credentials({"127.0.0.1": ("me", "canary")})
+    with RegistryServer(gate=gate) as server:
+        with pytest.raises(errors.AccessDenied) as caught:
+            make_client(Hosts(credentials=credentials)).store(
+                server.host, "ns/name"
+            ).resolve("latest")
+        hint = str(caught.value.hint)
+        told = f"no credentials for {server.host} were found, only for"
+        assert hint.startswith(f"{told} 127.0.0.1; log in")
+        assert "canary" not in hint
+
+
 def test_forbidden(server_403: RegistryServer, client: RegistryClient) -> None:
     """A 403 is a refusal, too."""
     with pytest.raises(errors.AccessDenied, match="denied here"):

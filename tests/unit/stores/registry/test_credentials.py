@@ -52,6 +52,17 @@ def test_explicit_come_first(write: Any) -> None:
     )
 
 
+def test_other_ports(write: Any) -> None:
+    """A port more or less names another registry."""
+    path = write(
+        {"auths": {"Reg.test/ns": {}, "reg.test.other:1": {}, "https://[": {}}}
+    )
+    found = Credentials({"reg.test:1": ("me", "pw")}, [path])
+    assert found.other_ports("reg.test:5000") == {"reg.test", "reg.test:1"}
+    assert found.other_ports("reg.test:1") == {"reg.test"}
+    assert found.find("reg.test:5000") is None
+
+
 def test_files_in_order(write: Any, tmp_path: Path) -> None:
     """The first file that knows the registry decides; others are skipped."""
     one = write({"auths": {"other.io": auth("one", "x")}}, "one")

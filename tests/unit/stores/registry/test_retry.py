@@ -443,19 +443,17 @@ def test_not_reached_any_more(
 
 
 @pytest.mark.parametrize(
-    ("number", "attempts"),
-    [(socket.EAI_NONAME, 5), (socket.EAI_NODATA, 5), (socket.EAI_AGAIN, 12)],
+    "number", [socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_AGAIN]
 )
 @pytest.mark.parametrize("proxied", [True, False])
 def test_names_that_are_not_there(
     monkeypatch: pytest.MonkeyPatch,
     observer: Recorder,
     number: int,
-    attempts: int,
     *,
     proxied: bool,
 ) -> None:
-    """A name may be mistyped; a resolver that is down comes back."""
+    """A name may be mistyped, and a host may have no resolver."""
     asked = []
 
     def fail(host: str, *_: object, **__: object) -> None:
@@ -473,4 +471,4 @@ def test_names_that_are_not_there(
         pytest.raises(errors.Unreachable, match="what the resolver says"),
     ):
         client.store("reg.test:5000", "ns/name").resolve("latest")
-    assert len(asked) == attempts
+    assert len(asked) == 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,8 @@ _MOUNTED = frozenset(("rpms_path", "yum_repos_dir_path", "yum_cache"))
 _CONTENT = {"rpms_path": "*.rpm", "modify_dir_path": "Dockerfile"}
 #: The name of a role of a collection: namespace, collection and role.
 _OF_COLLECTION = re.compile(r"[a-z_]\w*\.[a-z_]\w*\.[\w.]+")
+#: From this similarity on, a variable is taken for a mistyped one.
+_MISTYPED = 0.85
 _DEFAULT = (
     "~/.ansible/roles",
     "/usr/share/ansible/roles",
@@ -118,7 +121,7 @@ def check_variables(variables: Mapping[str, Any]) -> None:
     """Check variables against the argument specification of the role.
 
     Required variables must be given, and paths must exist. A value with a
-    template is left to ansible.
+    template is left to ansible, and so are variables of the user's own.
 
     :raises InvalidVariable: for the first variable that cannot be used.
     """
@@ -129,7 +132,15 @@ def check_variables(variables: Mapping[str, Any]) -> None:
         raise InvalidVariable(
             "tasks_from", f"{tasks!r} is not one of {', '.join(names)}"
         )
-    for name, option in choices[tasks].items():
+    options = choices[tasks]
+    for name in variables.keys() - options.keys():
+        if near := difflib.get_close_matches(name, options, 1, _MISTYPED):
+            raise InvalidVariable(
+                name,
+                f"tasks_from {tasks} has no such variable",
+                hint=f"did you mean {near[0]}?",
+            )
+    for name, option in options.items():
         if name in _OURS:
             continue
         value = variables.get(name)

@@ -139,6 +139,16 @@ class TestVariables:
         ):
             ansible_roles.check_variables(variables)
 
+    @pytest.mark.parametrize("name", ["update_repos", "Update_repo"])
+    def test_mistyped(self, name: str) -> None:
+        """A name like that of a variable is refused; others are the user's."""
+        variables = {"tasks_from": "yum_update.yml", "update": "x", "site": 1}
+        ansible_roles.check_variables(variables)
+        with pytest.raises(InvalidVariable, match="no such var") as caught:
+            ansible_roles.check_variables({**variables, name: "x"})
+        assert caught.value.name == name
+        assert caught.value.hint == "did you mean update_repo?"
+
     def test_template(self) -> None:
         """A value with a template is left to ansible."""
         ansible_roles.check_variables(

@@ -8,7 +8,7 @@ import functools
 import json
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Self
 
 from imageprep_client import errors
@@ -37,6 +37,10 @@ _RELEASES = (
     "zed",
     "master",
 )
+# Where NeutronMechanismDrivers is not set, these releases deploy Open vSwitch,
+# and the later ones OVN.
+_WITHOUT_OVN = frozenset({"queens", "rocky"})
+_WITH_OPENDAYLIGHT = frozenset({"queens", "rocky", "stein", "train"})
 # In these releases a tag in set wins over tag_from_label.
 _TAG_WINS = frozenset({"victoria", "wallaby", "zed"})
 _DATA = pathlib.Path(__file__).with_name("data")
@@ -84,6 +88,18 @@ class Catalog:
         Else the label is read from the image at this tag.
         """
         return self.release in _TAG_WINS
+
+    def neutron_driver(self, drivers: Collection[str] | None) -> str:
+        """The value of ``neutron_driver`` where ``set`` has none.
+
+        :param drivers: the mechanism drivers of neutron; None where the
+            deployment leaves them to the release.
+        """
+        if drivers is None:
+            return "other" if self.release in _WITHOUT_OVN else "ovn"
+        if "opendaylight_v2" in drivers and self.release in _WITH_OPENDAYLIGHT:
+            return "odl"
+        return "ovn" if "ovn" in drivers else "other"
 
     @property
     def default_prepare(self) -> list[dict[str, Any]]:
@@ -159,8 +175,8 @@ class Catalog:
         :param values: as for `render`.
         """
         merged = self._merge(values or {})
-        # As where NeutronMechanismDrivers is absent.
-        merged["neutron_driver"] = merged.get("neutron_driver") or "ovn"
+        driver = merged.get("neutron_driver") or self.neutron_driver(None)
+        merged["neutron_driver"] = driver
         parameters = {
             name: entry.image
             for entry in self._table.render(merged)

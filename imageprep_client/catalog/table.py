@@ -31,7 +31,7 @@ _VARIABLE = re.compile(r"\{(\w+)\}")
 # has to give what the releases' own templates gave.
 _CONDITIONS: Mapping[str, Callable[..., bool]] = {
     "equals": lambda values, name, value: values.get(name) == value,
-    "differs": lambda values, name, value: values.get(name) != value,
+    "differs": lambda values, name, *others: values.get(name) not in others,
     "on": lambda values, name: bool(values.get(name)),
     "off": lambda values, name: not values.get(name),
     "on_by_default": lambda values, name: bool(values.get(name, True)),

@@ -225,9 +225,8 @@ def _select(
     # A release's own neutron_driver does not count here: the deployment's
     # mechanism drivers say what it needs.
     if not values.get("neutron_driver"):
-        drivers = parameters.neutron_mechanism_drivers
-        values["neutron_driver"] = (
-            "ovn" if drivers is None or "ovn" in drivers else "other"
+        values["neutron_driver"] = catalog.neutron_driver(
+            parameters.neutron_mechanism_drivers
         )
     table = catalog.render(values)
     unlike = None

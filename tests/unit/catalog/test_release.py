@@ -259,10 +259,36 @@ class TestConditions:
         (found,) = named("zed", "neutron-server", neutron_driver="other")
         assert PREFIX + "OVNController" not in found.services
 
-    def test_drivers_of_older_releases(self):
-        """Up to Train a driver that is not named has no image."""
-        assert named("train", "neutron-server", neutron_driver="other")
-        assert not named("train", "neutron-server", neutron_driver="weird")
+    @pytest.mark.parametrize("release", ["queens", "rocky", "stein", "train"])
+    @pytest.mark.parametrize("driver", ["other", "openvswitch", None])
+    def test_drivers_of_older_releases(self, release, driver):
+        """Up to Train neutron-server is for all but OVN and OpenDaylight."""
+        (found,) = named(release, "neutron-server", neutron_driver=driver)
+        assert found.parameters[0].endswith("NeutronApiImage")
+        for special in ("odl", "ovn"):
+            assert not named(release, "neutron-server", neutron_driver=special)
+
+    @pytest.mark.parametrize(
+        ("drivers", "oldest", "old", "new"),
+        [
+            (None, "other", "ovn", "ovn"),
+            (("openvswitch",), "other", "other", "other"),
+            (("ovn", "sriovnicswitch"), "ovn", "ovn", "ovn"),
+            (("opendaylight_v2",), "odl", "odl", "other"),
+        ],
+    )
+    def test_driver_of_a_deployment(self, drivers, oldest, old, new):
+        """OVN is the default from Stein on, OpenDaylight ends with Train."""
+        expected = {
+            "queens": oldest,
+            "rocky": oldest,
+            "stein": old,
+            "train": old,
+        }
+        for release in catalog.releases():
+            assert catalog.load(release).neutron_driver(
+                drivers
+            ) == expected.get(release, new)
 
     @pytest.mark.parametrize(("value", "number"), [(True, 0), (False, 2)])
     def test_rhel_containers(self, value, number):

@@ -120,7 +120,7 @@ WANTING = (
         ("train", 179),
         ("ussuri", 150),
         ("victoria", 150),
-        ("wallaby", 144),
+        ("wallaby", 146),
         ("zed", 148),
         ("master", 148),
     ],
@@ -190,6 +190,21 @@ def test_image_without_parameters():
     """An image may fill no parameter."""
     (found,) = named("ussuri", "heat-all")
     assert found.parameters == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "service"),
+    [
+        ("glance-api", "GlanceApiInternalConfig", "GlanceApiInternal"),
+        ("designate-api", "DesignateApiConfig", "DesignateApi"),
+        ("nova-libvirt", "NovaLibvirt", "NovaLibvirtLegacy"),
+    ],
+)
+def test_later_versions_of_wallaby(name, parameter, service):
+    """Its table has what product version 17.1 needs besides."""
+    (found,) = named("wallaby", name)
+    assert f"Container{parameter}Image" in found.parameters
+    assert PREFIX + service in found.services
 
 
 def test_image_without_services():

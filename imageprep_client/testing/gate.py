@@ -20,6 +20,10 @@ class Open:
         """
         return True
 
+    def lists(self, authorization: str, repository: str) -> bool:
+        """Whether the catalog for this header has a repository."""
+        return True
+
     def challenge(self, base: str, scope: str) -> str:
         """The WWW-Authenticate for whom it does not admit."""
         raise NotImplementedError

@@ -366,10 +366,12 @@ class _Handler(Answering):
         if not self.registry.behaviour.catalog:
             self.fail(404, "no such page")
         content = self.registry.content
+        given = self.headers.get("Authorization", "")
         found, headers = self._page(
             name
             for name in content.repositories()
-            if list(content.store(name).manifests())
+            if self.registry.gate.lists(given, name)
+            and list(content.store(name).manifests())
         )
         self.json({"repositories": found}, headers)
 

@@ -21,6 +21,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.memory import MemoryStore
 from imageprep_client.stores.registry.auth import authenticator as auth
+from imageprep_client.stores.registry.auth import tokens
 from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
@@ -135,8 +136,8 @@ def token_server() -> errors.ImagePrepError:
         f"https://{host}",
         host,
         Credentials({host: ("me", "password")}),
-        mock.create_autospec(auth.SendTokenRequest, instance=True),
-        lambda what, fetch: auth._Token("Bearer x", 0.0),
+        mock.create_autospec(tokens.SendTokenRequest, instance=True),
+        lambda what, fetch: tokens.Token("Bearer x", 0.0),
     )
     realm = "https://gitlab.example.com/jwt/auth"
     keeper.answer(f'Bearer realm="{realm}"', NAME, ["s"], None)

@@ -220,8 +220,10 @@ class RegistryClient:
         )
         with self._lock:
             known = self._registries.setdefault(key, made)
-        if first is not None:
-            for answer in answers:
+        for answer in answers:
+            if first is None:
+                known.authenticator.version_checked(answer)
+            else:
                 known.keep(answer)
         if known is made and not endpoint.is_secure:
             self._warn(endpoint.host, endpoint.base)

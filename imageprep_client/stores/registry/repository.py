@@ -29,6 +29,8 @@ class Request(NamedTuple):
     :ivar repeatable: whether it may be repeated; False for streams.
     :ivar dispensable: whether the object counts as absent if the registry
         redirects to another host, and that one refuses or does not answer.
+    :ivar personal: whether the registry answers anybody, and tells more to
+        users who are logged in.
     """
 
     method: str
@@ -41,6 +43,7 @@ class Request(NamedTuple):
     unknown: str | None = None
     repeatable: bool = True
     dispensable: bool = False
+    personal: bool = False
 
 
 class RequestAhead(NamedTuple):

@@ -52,6 +52,7 @@ class RegistrySession:
     :ivar name: ``host[:port]`` of the server.
     :ivar base: URL that ``/v2/...`` is appended to.
     :ivar retrier: for what takes several requests.
+    :ivar authenticator: the login of all its requests.
     :ivar answers_head: kinds of content, such as ``"blobs"``, for which HEAD
         succeeded.
     :ivar body_limit: the size of chunks after a 413; None before.
@@ -83,7 +84,7 @@ class RegistrySession:
         self._transports = transports
         self._connect_timeout = timeouts.connect
         self._timeout = AdaptiveTimeout(timeouts.read)
-        self._authenticator = Authenticator(
+        self.authenticator = Authenticator(
             endpoint.base,
             endpoint.host,
             hosts.credentials,
@@ -125,7 +126,7 @@ class RegistrySession:
         self.retrier.wait()
         url = self._url(request)
         headers = {"User-Agent": USER_AGENT, **request.headers}
-        header = self._authenticator.header(request.repository, request.scopes)
+        header = self.authenticator.header(request.repository, request.scopes)
         if header:
             headers["Authorization"] = header
         seconds = self._timeout.of(f"GET {request.what}")
@@ -177,13 +178,13 @@ class RegistrySession:
                     response, request.what, request.unknown
                 )
         except errors.AccessDenied as denied:
-            denied.hint = self._authenticator.explain(request.repository)
+            denied.hint = self.authenticator.explain(request.repository)
             raise
         error = self._limited(response, error, begin)
         if response.redirected:
             error = answers.of_other_server(error, response, self.name)
         elif isinstance(error, errors.AccessDenied):
-            error.hint = self._authenticator.explain(request.repository)
+            error.hint = self.authenticator.explain(request.repository)
         raise error
 
     def _limited(
@@ -227,7 +228,7 @@ class RegistrySession:
             or refused is None
         ):
             return None
-        header = self._authenticator.renew(
+        header = self.authenticator.renew(
             request.repository, request.scopes, refused
         )
         if header is None:
@@ -256,19 +257,19 @@ class RegistrySession:
         ours = urls.same_origin(url, self.base)
         header = None
         if ours:
-            header = self._authenticator.header(
-                request.repository, request.scopes
+            header = self.authenticator.header(
+                request.repository, request.scopes, login=request.personal
             )
         response = self._following(request, url, header)
         for _ in range(_ANSWERS):
             if response.redirected or not ours:
                 break
-            challenge = self._authenticator.challenge(
+            challenge = self.authenticator.challenge(
                 response, request.repository, header
             )
             if challenge is None:
                 break
-            header = self._authenticator.answer(
+            header = self.authenticator.answer(
                 challenge, request.repository, request.scopes, header
             )
             if header is None:

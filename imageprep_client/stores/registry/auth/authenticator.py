@@ -1,25 +1,14 @@
-"""Authentication: tokens, and the recipients of credentials.
-
-The protocol is in the "Token Authentication Specification" of the distribution
-project.
-"""
+"""Authentication: challenges, and the recipients of credentials."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import math
-import re
 import threading
 import time
-import urllib.parse
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Sequence
 
 from imageprep_client import errors
 from imageprep_client.http import urls
 from imageprep_client.http.transport import Response
-from imageprep_client.stores.registry import description
 from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.auth.challenges import (
     Challenge,
@@ -30,41 +19,16 @@ from imageprep_client.stores.registry.auth.credentials import (
     Credentials,
     RegistryCredential,
 )
+from imageprep_client.stores.registry.auth.tokens import (
+    SendTokenRequest,
+    Token,
+    TokenServer,
+)
 
-MAX_TOKEN = 1024 * 1024
-#: The lifetime of a token without a declared one, by the specification.
-_LIFETIME = 60.0
-#: The part of its lifetime after which a token is replaced.
-_FRESH = 0.8
-#: The most requests for one token, those to where it redirects included.
-_REQUESTS = 3
-
-#: Servers refuse longer headers, and each repository has a token.
-_TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
 #: Statuses of requests without a login for what needs one.
 _HIDING = frozenset({401, 403, 404})
-#: The client ID for OAuth2.
-_CLIENT = "imageprep-client"
-
-
-class SendTokenRequest(Protocol):
-    """Sends a GET, or a POST of a body; redirects are not followed."""
-
-    def __call__(
-        self, url: str, headers: Mapping[str, str], body: bytes | None = None
-    ) -> Response: ...
-
-
 #: Repeats named work until it succeeds or fails permanently.
-RetryToken = Callable[[str, Callable[[], "_Token"]], "_Token"]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Token:
-    header: str = dataclasses.field(repr=False)
-    stale_at: float
-
-
+RetryToken = Callable[[str, Callable[[], Token]], Token]
 _Key = tuple[str, str, tuple[str, ...], str]
 
 
@@ -97,24 +61,33 @@ class Authenticator:
         self._retry = retry
         self._token_servers = token_servers
         self._clock = clock
+        self._server = TokenServer(host, send, clock)
         self._lock = threading.Lock()
         self._challenges: dict[str, Challenge] = {}
         self._latest: Challenge | None = None
         self._unknown_schemes = ""
         self._version_challenge: str | None = None
         self._checking = threading.Lock()
-        self._tokens: dict[_Key, _Token] = {}
+        self._tokens: dict[_Key, Token] = {}
         self._locks: dict[_Key, threading.Lock] = {}
         self._known: dict[str, RegistryCredential | None] = {}
 
-    def header(self, repository: str, scopes: Sequence[str]) -> str | None:
+    def header(
+        self, repository: str, scopes: Sequence[str], *, login: bool = False
+    ) -> str | None:
         """The Authorization to send after the first challenge of a registry.
 
         Repositories of one registry may have different token servers. For a
         repository without a challenge so far, the latest challenge of another
         is used; if its token server refuses, the registry will send its own.
+
+        :param login: whether a user is logged in before any challenge of the
+            request, if the version check wants that.
         """
         own = self._challenges.get(repository)
+        if own is None and login and self._credential(repository):
+            wanted = self._checked_version()
+            return wanted and self.answer(wanted, repository, scopes, None)
         challenge = own or self._latest
         if challenge is None:
             return None
@@ -154,20 +127,31 @@ class Authenticator:
             or self._credential(repository) is None
         ):
             return None
+        try:
+            return self._checked_version()
+        except errors.StoreError:
+            response.discard()
+            raise
+
+    def version_checked(self, response: Response) -> None:
+        """Note the response of a version check, which is not sent again."""
+        if response.status not in answers.TEMPORARY:
+            self._version_challenge = (
+                response.headers.get("WWW-Authenticate", "")
+                if response.status == 401
+                else ""
+            )
+
+    def _checked_version(self) -> str | None:
         with self._checking:
             if self._version_challenge is None:
                 check = self._send(f"{self._base}/v2/", {})
                 if check.status in answers.TEMPORARY:
-                    response.discard()
                     raise answers.from_response(
                         check, f"{self._host}: version check"
                     )
                 check.discard()
-                self._version_challenge = (
-                    check.headers.get("WWW-Authenticate", "")
-                    if check.status == 401
-                    else ""
-                )
+                self.version_checked(check)
         return self._version_challenge or None
 
     def answer(
@@ -296,7 +280,9 @@ class Authenticator:
             ):
                 token = self._retry(
                     f"{self._host}: token",
-                    lambda: self._fetch(realm, service, wanted, credential),
+                    lambda: self._server.fetch(
+                        realm, service, wanted, credential
+                    ),
                 )
                 self._tokens[key] = token
         return token.header
@@ -333,107 +319,4 @@ class Authenticator:
             f"{self._base}/v2/",
             urls.with_tls_of(self._base, challenge.parameters["realm"]),
             f"{self._host}: token realm",
-        )
-
-    def _fetch(
-        self,
-        realm: str,
-        service: str,
-        scopes: Sequence[str],
-        credential: RegistryCredential | None,
-    ) -> _Token:
-        if credential and credential.is_identity:
-            response = self._refresh(realm, service, scopes, credential)
-        else:
-            query = [("service", service)] if service else []
-            query += [("scope", scope) for scope in scopes]
-            if credential:
-                query.append(("account", credential.username))
-            joint = "&" if urllib.parse.urlsplit(realm).query else "?"
-            url = f"{realm}{joint}{urllib.parse.urlencode(query)}"
-            headers = {"Authorization": credential.basic} if credential else {}
-            response = self._get(url, headers)
-        if response.status != 200:
-            error = answers.from_response(response, f"{self._host}: no token")
-            if isinstance(error, errors.NotFound | errors.Refused):
-                error = errors.ServerFault(
-                    str(error), temporary=False, status=response.status
-                )
-            raise error
-        return self._read(response, realm)
-
-    def _get(self, url: str, headers: Mapping[str, str]) -> Response:
-        """Get a token; redirects on the server, or to its TLS, are followed.
-
-        Any other redirect is the response, if it is safe.
-
-        :raises ServerFault: for one that is not, or too many.
-        """
-        what = f"{self._host}: token server"
-        for _ in range(_REQUESTS):
-            response = self._send(url, headers)
-            if response.status not in urls.REDIRECTS or not (
-                location := response.headers.get("Location")
-            ):
-                return response
-            location = urls.with_tls_of(url, location)
-            target = urls.follow(url, location, what)
-            secured = urls.origin(target)[:2] == ("https", urls.origin(url)[1])
-            if not secured and not urls.same_origin(url, target):
-                return response
-            response.discard()
-            url = target
-        raise errors.ServerFault(
-            f"{what}: redirects {_REQUESTS} times", temporary=False
-        )
-
-    def _refresh(
-        self,
-        realm: str,
-        service: str,
-        scopes: Sequence[str],
-        credential: RegistryCredential,
-    ) -> Response:
-        """Refresh a token as in docker's "OAuth2 Token Authentication".
-
-        The token is in the body, as queries are often logged.
-        """
-        form = {
-            "grant_type": "refresh_token",
-            "client_id": _CLIENT,
-            "service": service,
-            "scope": " ".join(scopes),
-            "refresh_token": credential.password,
-        }
-        return self._send(
-            realm,
-            {"Content-Type": "application/x-www-form-urlencoded"},
-            urllib.parse.urlencode(form).encode(),
-        )
-
-    def _read(self, response: Response, realm: str) -> _Token:
-        try:
-            document = json.loads(response.body(MAX_TOKEN))
-            token = document.get("token") or document.get("access_token")
-            lifetime = float(document.get("expires_in") or _LIFETIME)
-        except errors.MALFORMED:
-            # The response may contain a secret and is not quoted.
-            token, lifetime = None, 0.0
-        if (
-            not isinstance(token, str)
-            or not _TOKEN.fullmatch(token)
-            or not math.isfinite(lifetime)
-        ):
-            hint = description.page_hint(response)
-            unusable = errors.ServerFault(
-                f"{self._host}: token server {urls.shown(realm)} gave no"
-                " usable token",
-                hint=hint,
-                temporary=hint is None,
-            )
-            # It answers; what it says seldom changes.
-            unusable.isolated = True
-            raise unusable
-        return _Token(
-            f"Bearer {token}", self._clock() + max(lifetime, 0.0) * _FRESH
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from http import HTTPStatus
 
 from imageprep_client import errors
 from imageprep_client.oci import reference as references
@@ -33,7 +34,8 @@ class RegistryCatalog:
         """All valid names, sorted.
 
         The catalog is not in the OCI distribution spec, so a registry may have
-        none, or restrict it to administrators.
+        none, or restrict it to administrators. Quay answers anybody, and lists
+        private repositories only for users who may see them.
         """
         request = Request(
             "GET",
@@ -41,9 +43,10 @@ class RegistryCatalog:
             f"{self._name}: catalog of its images",
             scopes=("registry:catalog:*",),
             unknown="the registry keeps none",
+            personal=True,
         )
         try:
-            names = listing.names(self._connect(), request, "repositories")
+            names = self._names(request)
         except errors.NotFound as error:
             error.hint = _NO_CATALOG
             raise
@@ -51,3 +54,14 @@ class RegistryCatalog:
             error.hint = f"{error.hint}; {_NO_CATALOG}"
             raise
         return sorted(filter(references.is_repository, names))
+
+    def _names(self, request: Request) -> list[str]:
+        registry = self._connect()
+        try:
+            return listing.names(registry, request, "repositories")
+        except errors.ServerFault as error:
+            if error.status != HTTPStatus.BAD_REQUEST:
+                raise
+        # The token server of Quay knows scopes of repositories only.
+        request = request._replace(scopes=())
+        return listing.names(registry, request, "repositories")

@@ -9,7 +9,9 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.retry import ONE_ATTEMPT
+from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Bearer
@@ -19,20 +21,56 @@ NAMES = ["a", "b/c", "d", "e/f/g", "h"]
 NEXT = {"Link": "<https://elsewhere.example/v2/_catalog>; rel=next"}
 
 
+class Personal(Bearer):
+    """Answers anybody, and lists private repositories for their users only,
+    as Quay does. Its token server knows no scope of the catalog.
+    """
+
+    def admits(self, authorization: str, scope: str) -> bool:
+        return scope.startswith("registry:") or super().admits(
+            authorization, scope
+        )
+
+    def lists(self, authorization: str, repository: str) -> bool:
+        return repository == "a" or self.admits(authorization, "")
+
+
+#: The answer of its token server to another scope than that of a repository.
+UNKNOWN_SCOPE = Fault(path="/token.*scope=registry", status=400, times=None)
+
+
+def fill(server: RegistryServer) -> None:
+    for name in NAMES:
+        for piece in content.image(name).pieces:
+            with piece.open() as stream:
+                server.content.store(name).push(piece.descriptor, stream)
+
+
 @pytest.fixture
 def server() -> Iterator[RegistryServer]:
     """Five repositories, told two at a time."""
     with RegistryServer(behaviour=Behaviour(page=2)) as registry:
-        for name in NAMES:
-            for piece in content.image(name).pieces:
-                with piece.open() as stream:
-                    registry.content.store(name).push(piece.descriptor, stream)
+        fill(registry)
         yield registry
 
 
-def repositories(server: RegistryServer) -> list[str]:
-    """The warnings that the client gives."""
-    with RegistryClient(policy=ONE_ATTEMPT) as client:
+@pytest.fixture
+def personal() -> Iterator[RegistryServer]:
+    """Five repositories, one of them public."""
+    gate = Personal("me", "secret")
+    with RegistryServer(gate=gate, faults=[UNKNOWN_SCOPE]) as registry:
+        fill(registry)
+        yield registry
+
+
+def repositories(
+    server: RegistryServer, password: str | None = None
+) -> list[str]:
+    """The catalog for everybody, or for the user with this password."""
+    known = Credentials({server.host: ("me", password)} if password else {})
+    with RegistryClient(
+        Hosts(credentials=known), policy=ONE_ATTEMPT
+    ) as client:
         return client.catalog(server.host).repositories()
 
 
@@ -91,3 +129,39 @@ def test_denied() -> None:
     ):
         repositories(registry)
     assert "keep no catalog" in str(caught.value.hint)
+
+
+def test_private_repositories(personal: RegistryServer) -> None:
+    """A user sees more than everybody, who are not asked to log in."""
+    assert repositories(personal) == ["a"]
+    assert repositories(personal, "secret") == NAMES
+
+
+def test_requests_for_private_repositories(personal: RegistryServer) -> None:
+    """The version check is sent once, and the catalog asked for once."""
+    repositories(personal, "secret")
+    assert [request.path.partition("?")[0] for request in personal.log] == [
+        "/v2/",
+        "/token",
+        "/token",
+        "/v2/_catalog",
+    ]
+
+
+def test_wrong_password_for_private_repositories(
+    personal: RegistryServer,
+) -> None:
+    """A wrong password is an error, and never the list for everybody."""
+    with pytest.raises(errors.AccessDenied, match="no token") as caught:
+        repositories(personal, "wrong")
+    assert "used the credentials of me" in str(caught.value.hint)
+
+
+def test_login_for_the_catalog() -> None:
+    """Where the catalog needs a login, it is asked for with one."""
+    gate = Bearer("me", "secret")
+    with RegistryServer(gate=gate) as registry:
+        fill(registry)
+        assert repositories(registry, "secret") == NAMES
+        assert len(registry.requests("GET", "/v2/_catalog")) == 1
+        assert gate.issued == 1

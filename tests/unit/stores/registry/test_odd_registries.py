@@ -14,7 +14,7 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.http import transport
 from imageprep_client.stores.registry.auth import authenticator as auth
-from imageprep_client.stores.registry.auth import challenges
+from imageprep_client.stores.registry.auth import challenges, tokens
 from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints import registries_conf
@@ -494,7 +494,7 @@ def may_have(hosts: Hosts, known: Credentials, host: str) -> bool:
         f"https://{host}",
         host,
         known,
-        mock.create_autospec(auth.SendTokenRequest, instance=True),
+        mock.create_autospec(tokens.SendTokenRequest, instance=True),
         lambda what, fetch: fetch(),
         hosts.token_servers(host),
     )

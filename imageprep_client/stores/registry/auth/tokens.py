@@ -1,0 +1,177 @@
+"""Token servers: requests for tokens, and how long a token is used.
+
+The protocol is in the "Token Authentication Specification" of the distribution
+project.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+import urllib.parse
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from imageprep_client import errors
+from imageprep_client.http import urls
+from imageprep_client.http.transport import Response
+from imageprep_client.stores.registry import description
+from imageprep_client.stores.registry import errors as answers
+from imageprep_client.stores.registry.auth.credentials import (
+    RegistryCredential,
+)
+
+MAX_TOKEN = 1024 * 1024
+#: The lifetime of a token without a declared one, by the specification.
+_LIFETIME = 60.0
+#: The part of its lifetime after which a token is replaced.
+_FRESH = 0.8
+#: The most requests for one token, those to where it redirects included.
+_REQUESTS = 3
+#: Servers refuse longer headers, and each repository has a token.
+_TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
+#: The client ID for OAuth2.
+_CLIENT = "imageprep-client"
+
+
+class SendTokenRequest(Protocol):
+    """Sends a GET, or a POST of a body; redirects are not followed."""
+
+    def __call__(
+        self, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Response: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Token:
+    """A token, to be replaced from a time on.
+
+    :ivar header: the Authorization with it.
+    """
+
+    header: str = dataclasses.field(repr=False)
+    stale_at: float
+
+
+class TokenServer:
+    """Fetches the tokens for one registry.
+
+    :param host: of the registry, for messages.
+    :param send: sends a request to a token server.
+    """
+
+    def __init__(
+        self, host: str, send: SendTokenRequest, clock: Callable[[], float]
+    ) -> None:
+        self._host = host
+        self._send = send
+        self._clock = clock
+
+    def fetch(
+        self,
+        realm: str,
+        service: str,
+        scopes: Sequence[str],
+        credential: RegistryCredential | None,
+    ) -> Token:
+        """Fetch a token with these scopes, which may be fewer than wanted.
+
+        :raises StoreError: if it is refused, or what comes is no token.
+        """
+        if credential and credential.is_identity:
+            response = self._refresh(realm, service, scopes, credential)
+        else:
+            query = [("service", service)] if service else []
+            query += [("scope", scope) for scope in scopes]
+            if credential:
+                query.append(("account", credential.username))
+            joint = "&" if urllib.parse.urlsplit(realm).query else "?"
+            url = f"{realm}{joint}{urllib.parse.urlencode(query)}"
+            headers = {"Authorization": credential.basic} if credential else {}
+            response = self._get(url, headers)
+        if response.status != 200:
+            error = answers.from_response(response, f"{self._host}: no token")
+            if isinstance(error, errors.NotFound | errors.Refused):
+                error = errors.ServerFault(
+                    str(error), temporary=False, status=response.status
+                )
+            raise error
+        return self._read(response, realm)
+
+    def _get(self, url: str, headers: Mapping[str, str]) -> Response:
+        """Get a token; redirects on the server, or to its TLS, are followed.
+
+        Any other redirect is the response, if it is safe.
+
+        :raises ServerFault: for one that is not, or too many.
+        """
+        what = f"{self._host}: token server"
+        for _ in range(_REQUESTS):
+            response = self._send(url, headers)
+            if response.status not in urls.REDIRECTS or not (
+                location := response.headers.get("Location")
+            ):
+                return response
+            location = urls.with_tls_of(url, location)
+            target = urls.follow(url, location, what)
+            secured = urls.origin(target)[:2] == ("https", urls.origin(url)[1])
+            if not secured and not urls.same_origin(url, target):
+                return response
+            response.discard()
+            url = target
+        raise errors.ServerFault(
+            f"{what}: redirects {_REQUESTS} times", temporary=False
+        )
+
+    def _refresh(
+        self,
+        realm: str,
+        service: str,
+        scopes: Sequence[str],
+        credential: RegistryCredential,
+    ) -> Response:
+        """Refresh a token as in docker's "OAuth2 Token Authentication".
+
+        The token is in the body, as queries are often logged.
+        """
+        form = {
+            "grant_type": "refresh_token",
+            "client_id": _CLIENT,
+            "service": service,
+            "scope": " ".join(scopes),
+            "refresh_token": credential.password,
+        }
+        return self._send(
+            realm,
+            {"Content-Type": "application/x-www-form-urlencoded"},
+            urllib.parse.urlencode(form).encode(),
+        )
+
+    def _read(self, response: Response, realm: str) -> Token:
+        try:
+            document = json.loads(response.body(MAX_TOKEN))
+            token = document.get("token") or document.get("access_token")
+            lifetime = float(document.get("expires_in") or _LIFETIME)
+        except errors.MALFORMED:
+            # The response may contain a secret and is not quoted.
+            token, lifetime = None, 0.0
+        if (
+            not isinstance(token, str)
+            or not _TOKEN.fullmatch(token)
+            or not math.isfinite(lifetime)
+        ):
+            hint = description.page_hint(response)
+            unusable = errors.ServerFault(
+                f"{self._host}: token server {urls.shown(realm)} gave no"
+                " usable token",
+                hint=hint,
+                temporary=hint is None,
+            )
+            # It answers; what it says seldom changes.
+            unusable.isolated = True
+            raise unusable
+        return Token(
+            f"Bearer {token}", self._clock() + max(lifetime, 0.0) * _FRESH
+        )

@@ -285,6 +285,11 @@ SCENARIOS: dict[str, Callable[[pathlib.Path], errors.ImagePrepError]] = {
             },
         ),
     ),
+    "<registry> names this address for the upload": lambda _: error_of(
+        push,
+        lasting("POST", 202, headers={"Location": "/v2/x"}),
+        lasting("PUT", 405),
+    ),
     "certificate cannot be verified": unverified,
     "the server speaks plain HTTP": lambda _: plain_http(),
     "no registry answers there": lambda _: error_of(

@@ -28,6 +28,8 @@ REFUSALS = (
     frozenset({*range(400, 500), 501}) - answers.TEMPORARY | urls.REDIRECTS
 )
 
+_HEARD = frozenset({200, *REFUSALS})
+
 #: Answers to a GET of content. Some caches answer 206 although no range was
 #: asked for; length and digest show whether it is the whole.
 WHOLE = frozenset({200, 206})
@@ -71,6 +73,31 @@ class Resolver:
             return descriptor
         return dataclasses.replace(descriptor, size=len(data))
 
+    def head(self, registry: RegistrySession, request: Request) -> Response:
+        """Send a HEAD.
+
+        :raises NotFound: if nothing but this request fails at a destination:
+            a registry that was killed may have left a broken link to the
+            content, which a push replaces.
+        """
+        if self._denial is Denial.ERROR:
+            return registry.call(request, _HEARD)
+        once = request._replace(repeatable=False)
+
+        def send() -> Response:
+            try:
+                return registry.call(once, _HEARD)
+            except errors.ServerFault as error:
+                error.isolated = registry.fails_alone(error)
+                raise
+
+        try:
+            return registry.retrier.retrying(request.what, send)
+        except errors.ServerFault as error:
+            if error.isolated:
+                raise errors.NotFound(str(error)) from None
+            raise
+
     def is_asked_twice(
         self, registry: RegistrySession, request: Request, response: Response
     ) -> bool:
@@ -92,7 +119,9 @@ class Resolver:
 
     def resolve(self, place: Replica, reference: str) -> Descriptor:
         """Resolve by HEAD, or by GET if the response to HEAD is incomplete."""
-        registry, request, response = self._head(place, reference)
+        request = place.requests.manifest("HEAD", reference)
+        registry = place.connect(request)
+        response = self.head(registry, request)
         again = self.is_asked_twice(registry, request, response)
         descriptor = self._described(request, reference, response)
         bad_login = _is_bad_login(response)
@@ -110,18 +139,12 @@ class Resolver:
 
     def resolve_pushed(self, place: Replica, tag: str) -> Descriptor:
         """Resolve a tag that was just pushed, so that it is not absent."""
-        registry, request, response = self._head(place, tag)
+        request = place.requests.manifest("HEAD", tag)
+        registry = place.connect(request)
+        response = registry.call(request, _HEARD)
         descriptor = self._described(request, tag, response)
         response.discard()
         return descriptor or self.by_get(registry, request, tag, Denial.ERROR)
-
-    def _head(
-        self, place: Replica, reference: str
-    ) -> tuple[RegistrySession, Request, Response]:
-        request = place.requests.manifest("HEAD", reference)
-        registry = place.connect(request)
-        response = registry.call(request, {200, *REFUSALS})
-        return registry, request, response
 
     def _described(
         self, request: Request, reference: str, response: Response

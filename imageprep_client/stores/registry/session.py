@@ -196,12 +196,14 @@ class RegistrySession:
             error = errors.TooManyRequests(
                 str(error), retry_after=wait, status=response.status
             )
-        if isinstance(error, errors.TooManyRequests):
+        if response.status in (429, 503):
             self._limit.limited(begin)
         return error
 
-    def is_well(self) -> bool:
+    def fails_alone(self, error: errors.ServerFault) -> bool:
         """Whether it still answers the request that it answered last."""
+        if not error.temporary or isinstance(error, errors.TooManyRequests):
+            return False
         request = self._heard or Request("GET", API, self.name)
         try:
             response, _ = self._authenticated(request)

@@ -103,7 +103,10 @@ class RegistryStore:
         def look(place: Replica) -> bool:
             registry = place.connect()
             request = place.requests.content("HEAD", descriptor)
-            response = registry.call(request, {200, *resolving.REFUSALS})
+            try:
+                response = self._resolver.head(registry, request)
+            except errors.NotFound:
+                return False
             response.discard()
             again = self._resolver.is_asked_twice(registry, request, response)
             if response.status == 200:

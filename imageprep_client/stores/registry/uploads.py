@@ -88,9 +88,11 @@ class Uploads:
         """Open an upload, then PUT everything in one request.
 
         An upload that failed may contain a part of the content, so the next
-        attempt opens a new one. After a 413, large content is sent in chunks,
-        and after a 404 or 416 any content: old releases of Artifactory accept
-        no other uploads, and registries of several processes lose some. A
+        attempt opens a new one. Where a proxy refused the content unread, the
+        upload is used again: opening one may be all that a limit of requests
+        permits at a time. After a 413, large content is sent in chunks, and
+        after a 404 or 416 any content: old releases of Artifactory accept no
+        other uploads, and registries of several processes lose some. A
         redirect is followed with chunks, as a stream cannot be sent again.
 
         Storing large content may take longer than any timeout. It is not sent
@@ -151,17 +153,21 @@ class Uploads:
             location = self._location(response)
         request = self._closing(location, expected, body)
         try:
-            registry.call(request, _SENT).discard()
+            self._call(registry, request).discard()
         except BaseException as error:
             if _is_too_large(error, body, registry.body_limit):
                 registry.body_limit = min(_CHUNK, max(1, len(body) // 2))
                 raise errors.ServerFault(
                     f"{error}; chunks are tried"
                 ) from None
-            lost = _is_lost(error)
-            # An upload that a mount opened may be gone by now.
-            if lost and kept:
+            if _is_unread(error):
+                with self._lock:
+                    self._open[expected.digest] = location
+                raise
+            # An upload that was opened earlier may be gone by now.
+            if kept and isinstance(error, errors.NotFound | errors.Refused):
                 raise errors.ServerFault(str(error)) from None
+            lost = _is_lost(error)
             if lost or _is_redirect(error):
                 self._not_whole.add(expected.digest)
                 raise errors.ServerFault(
@@ -220,7 +226,7 @@ class Uploads:
                     body=piece,
                     repeatable=False,
                 )
-                response = registry.call(request, _SENT)
+                response = self._call_again(registry, request)
                 response.discard()
                 if "Location" in response.headers:
                     location = self._location(response)
@@ -228,7 +234,45 @@ class Uploads:
         except errors.StoreError:
             self._cancel(registry, location)
             raise
-        registry.call(self._closing(location, expected, b""), _SENT).discard()
+        closing = self._closing(location, expected, b"")
+        self._call_again(registry, closing).discard()
+
+    def _call_again(
+        self, registry: RegistrySession, request: Request
+    ) -> Response:
+        """Send a part of an upload, again while it is refused unread.
+
+        After any other failure the upload may contain the part.
+        """
+        attempts = registry.retrier.begin()
+        while True:
+            try:
+                return self._call(registry, request)
+            except errors.ServerFault as error:
+                if not _is_unread(error):
+                    raise
+                registry.retrier.rest(request.what, attempts, error)
+
+    def _call(self, registry: RegistrySession, request: Request) -> Response:
+        """Send content to the address that the registry named for it."""
+        try:
+            return registry.call(request, _SENT)
+        except (errors.NoSpace, errors.Unreachable):
+            raise
+        except errors.StoreError as error:
+            own = f"{registry.base}/v2/{self._repository.path}/"
+            below = _path(request.url).startswith(_path(own))
+            expected = below and urls.same_origin(request.url, own)
+            too_large = _status(error) == 413
+            if not (error.temporary or expected or too_large):
+                error.hint = (
+                    f"{registry.name} names this address for the upload; if"
+                    " it is not the right one, correct the proxy in front of"
+                    " the registry: it has to pass on Host, with the port, and"
+                    " X-Forwarded-Proto, and to rewrite Location where it"
+                    " rewrites paths"
+                )
+            raise
 
     def _cancel(self, registry: RegistrySession, location: str) -> None:
         """Cancel an upload; registries also remove old uploads."""
@@ -262,27 +306,31 @@ def _quoted(text: str) -> str:
     return urllib.parse.quote_plus(text)
 
 
+def _status(error: BaseException) -> int | None:
+    return error.status if isinstance(error, errors.ServerFault) else None
+
+
+def _path(url: str) -> str:
+    return urllib.parse.urlsplit(url).path
+
+
+def _is_unread(error: BaseException) -> bool:
+    """Whether a server refused a request for now, without its content."""
+    return isinstance(error, errors.TooManyRequests) or _status(error) == 503
+
+
 def _is_lost(error: BaseException) -> bool:
     """Whether a registry has no upload where it said that it has one."""
-    return isinstance(error, errors.NotFound) or (
-        isinstance(error, errors.Refused) and error.status == 416
-    )
+    return isinstance(error, errors.NotFound) or _status(error) == 416
 
 
 def _is_redirect(error: BaseException) -> bool:
     """Whether a registry redirected what was sent."""
-    return (
-        isinstance(error, errors.ServerFault)
-        and error.status in urls.REDIRECTS
-    )
+    return _status(error) in urls.REDIRECTS
 
 
 def _is_too_large(
     error: BaseException, body: bytes | blob.Upload, limit: int | None
 ) -> bool:
     """Whether smaller requests than this one may pass."""
-    return (
-        isinstance(error, errors.Refused)
-        and error.status == 413
-        and (limit is None or len(body) > limit)
-    )
+    return _status(error) == 413 and (limit is None or len(body) > limit)

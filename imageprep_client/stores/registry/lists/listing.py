@@ -180,8 +180,7 @@ def _page(
         response = registry.call(request, {200})
     except errors.ServerFault as error:
         # Some registries fail to make the list of one repository.
-        if error.temporary and not isinstance(error, errors.TooManyRequests):
-            error.isolated = registry.is_well()
+        error.isolated = registry.fails_alone(error)
         raise
     data = response.body(MAX_BODY)
     return response, len(data), _document(request.what, response, data)

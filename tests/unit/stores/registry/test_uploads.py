@@ -1,0 +1,146 @@
+"""Uploads behind proxies that refuse a part of the requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.retry import RetryPolicy
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.testing import content
+from imageprep_client.testing.faults import Fault
+from imageprep_client.testing.registry import RegistryServer
+
+SMALL = content.blob("uploads", 50_000)
+LARGE = content.blob("uploads", 3_000_000)
+_OPEN = r"/uploads/$"
+
+
+@pytest.fixture
+def other() -> Iterator[RegistryServer]:
+    """Another server, whose address the registry names for uploads."""
+    with RegistryServer() as registry:
+        yield registry
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("blob", [SMALL, LARGE], ids=["small", "large"])
+def test_what_was_refused_unread_goes_on(
+    server: RegistryServer,
+    client: RegistryClient,
+    status: int,
+    blob: content.Piece,
+) -> None:
+    """A proxy that permits no two requests at once gets the content once: no
+    attempt opens an upload before it, which would be the one permitted.
+    """
+    server.faults.add(Fault("PUT", status=status, times=2))
+    store = client.destination(server.host, "ns/name")
+    # The caller reads a stream again.
+    RetryPolicy(base=0.001).repeat(
+        lambda: store.push(blob.descriptor, blob.open()), errors.ServerFault
+    )
+    assert server.content.store("ns/name").exists(blob.descriptor)
+    assert len(server.requests("POST", _OPEN)) == 1
+
+
+def test_uploads_that_are_gone_are_opened_again(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """An upload may be lost between two attempts, whatever the answer is."""
+    server.faults.add(Fault("PUT", status=503))
+    server.faults.add(Fault("PUT", status=400))
+    client.destination(server.host, "ns/name").push(
+        SMALL.descriptor, SMALL.open()
+    )
+    assert server.content.store("ns/name").exists(SMALL.descriptor)
+    assert len(server.requests("POST", _OPEN)) == 2
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_chunks_that_were_refused_unread_go_on(
+    server: RegistryServer, client: RegistryClient, status: int
+) -> None:
+    """A chunk is sent again alone, not with all that were taken before."""
+    server.faults.add(Fault(larger_than=1024 * 1024, status=413, times=None))
+    store = client.destination(server.host, "ns/name")
+    with pytest.raises(errors.ServerFault, match="chunks are tried"):
+        store.push(LARGE.descriptor, LARGE.open())
+    server.faults.add(Fault("PATCH", status=status, skip=1, times=3))
+    server.faults.add(Fault("PUT", status=status))
+    store.push(LARGE.descriptor, LARGE.open())
+    assert server.content.store("ns/name").exists(LARGE.descriptor)
+    assert len(server.requests("POST", _OPEN)) == 2
+
+
+@pytest.mark.parametrize("status", [301, 401, 404, 405])
+def test_misplaced_uploads(
+    server: RegistryServer,
+    other: RegistryServer,
+    client: RegistryClient,
+    status: int,
+) -> None:
+    """A proxy that does not pass on Host makes a registry name another server
+    for its uploads, whose refusal is no word of the registry.
+    """
+    place = f"{other.url}/v2/ns/name/blobs/uploads/1"
+    server.faults.add(Fault("POST", headers={"Location": place}, times=None))
+    other.faults.add(Fault(status=status, times=None))
+    store = client.destination(server.host, "ns/name")
+    with pytest.raises(errors.StoreError) as caught:
+        store.push(SMALL.descriptor, SMALL.open())
+    assert f"{server.host} names this address" in str(caught.value.hint)
+    assert "X-Forwarded-Proto" in str(caught.value.hint)
+
+
+def test_uploads_below_another_path(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """A proxy that rewrites paths has to rewrite those of answers, too."""
+    headers = {"Location": "/v2/name/blobs/uploads/1"}
+    server.faults.add(Fault("POST", headers=headers, times=None))
+    server.faults.add(Fault("PUT", "/v2/name/", status=405))
+    with pytest.raises(errors.Refused) as caught:
+        client.destination(server.host, "ns/name").push(
+            SMALL.descriptor, SMALL.open()
+        )
+    assert "rewrite Location" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("status", [500, 502])
+def test_broken_links_at_a_destination(
+    server: RegistryServer,
+    make_client: Callable[..., RegistryClient],
+    status: int,
+) -> None:
+    """A registry that was killed answers so for what it half wrote: it is
+    absent where it is pushed, which replaces it, and a failure elsewhere.
+    """
+    policy = RetryPolicy(attempts=6, base=0.001, cap=0.01, same=3)
+    client = make_client(policy=policy)
+    store = client.destination(server.host, "ns/name")
+    server.faults.add(
+        Fault("HEAD", "/manifests/1|/blobs/", status=status, times=None)
+    )
+    with pytest.raises(errors.NotFound):
+        store.resolve("1")
+    assert not store.exists(SMALL.descriptor)
+    assert len(server.requests("HEAD", "/manifests/1")) == 3
+    with pytest.raises(errors.ServerFault, match=str(status)):
+        client.store(server.host, "ns/name").resolve("1")
+
+
+def test_failing_destinations_are_not_empty(
+    server: RegistryServer, make_client: Callable[..., RegistryClient]
+) -> None:
+    """A registry that answers nothing is waited for, and lacks nothing."""
+    policy = RetryPolicy(attempts=6, base=0.001, cap=0.01, same=3)
+    store = make_client(policy=policy).destination(server.host, "ns/name")
+    with pytest.raises(errors.NotFound):
+        store.resolve("1")
+    server.faults.add(Fault(status=500, times=None))
+    with pytest.raises(errors.ServerFault, match="500"):
+        store.resolve("2")
+    assert len(server.requests("HEAD", "/manifests/2")) == 6

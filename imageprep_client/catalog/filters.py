@@ -26,9 +26,11 @@ def serves(entry: TableImage, services: Set[str] | None) -> bool:
     """Whether one of these services needs the entry.
 
     :param services: the enabled services; None when they are unknown: every
-        entry passes.
+        entry passes but those of later versions.
     """
-    return services is None or not entry.services.isdisjoint(services)
+    if services is None:
+        return not entry.later
+    return not entry.services.isdisjoint(services)
 
 
 def matches(

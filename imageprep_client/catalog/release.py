@@ -37,9 +37,6 @@ _RELEASES = (
     "zed",
     "master",
 )
-# Where NeutronMechanismDrivers is not set, these releases deploy Open vSwitch,
-# and the later ones OVN.
-_WITHOUT_OVN = frozenset({"queens", "rocky"})
 _WITH_OPENDAYLIGHT = frozenset({"queens", "rocky", "stein", "train"})
 # In these releases a tag in set wins over tag_from_label.
 _TAG_WINS = frozenset({"victoria", "wallaby", "zed"})
@@ -95,11 +92,11 @@ class Catalog:
         :param drivers: the mechanism drivers of neutron; None where the
             deployment leaves them to the release.
         """
-        if drivers is None:
-            return "other" if self.release in _WITHOUT_OVN else "ovn"
+        if drivers is None or "ovn" in drivers:
+            return "ovn"
         if "opendaylight_v2" in drivers and self.release in _WITH_OPENDAYLIGHT:
             return "odl"
-        return "ovn" if "ovn" in drivers else "other"
+        return "other"
 
     @property
     def default_prepare(self) -> list[dict[str, Any]]:

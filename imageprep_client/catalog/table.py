@@ -7,11 +7,15 @@ name, its heat parameters and its services; a service that does not start with
 ``OS::`` has ``OS::TripleO::Services::`` in front. The order of images is the
 file's: of two that fill one parameter, the later one wins.
 
-A release that is ``like`` another one has its images, except those whose own
-part is in ``without``. An image of its own replaces the one with the same name
-and condition, at its place in the order. If only the name is the same, the
-other's images of that name are left out. All other images of its own come
-last. Its ``source`` is that of images for which the other has none.
+What exists ``later`` came with a later version of the release: see
+`TableImage.later`.
+
+A release that is ``like`` another one has its images, except those that exist
+``later`` and those whose own part is in ``without``. An image of its own
+replaces the one with the same name and condition, at its place in the order.
+If only the name is the same, the other's images of that name are left out. All
+other images of its own come last. Its ``source`` is that of images for which
+the other has none.
 """
 
 from __future__ import annotations
@@ -35,7 +39,10 @@ _CONDITIONS: Mapping[str, Callable[..., bool]] = {
     "on": lambda values, name: bool(values.get(name)),
     "off": lambda values, name: not values.get(name),
     "on_by_default": lambda values, name: bool(values.get(name, True)),
+    "later": lambda _: True,
 }
+# Came with a later version of the release.
+_LATER = ("later",)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,6 +73,7 @@ class _Image:
             parameters=tuple(self.parameters),
             services=frozenset(map(_service, self.services)),
             variables=self.variables,
+            later=self.when == _LATER,
         )
 
 
@@ -93,6 +101,8 @@ class ReleaseTable:
         without, default = data.get("without", ()), data.get("source", "")
         images = []
         for image in like._images if like else ():
+            if image.when == _LATER:
+                continue
             key = (image.name, image.own, image.when)
             if key in own:
                 images.append(own.pop(key))

@@ -20,6 +20,8 @@ class TableImage:
     :ivar services: the resource types that need it; may be empty.
     :ivar variables: the keys of ``set`` that its name is made of, where the
         table knows them.
+    :ivar later: whether it came with a later version of the release, so that
+        it is wanted only by deployments that are known to have its services.
     """
 
     image: str
@@ -27,6 +29,7 @@ class TableImage:
     parameters: tuple[str, ...]
     services: frozenset[str]
     variables: tuple[str, ...] = ()
+    later: bool = False
 
 
 class ImageTable(Protocol):

@@ -233,9 +233,7 @@ class RegistrySession:
         header = self.authenticator.renew(
             request.repository, request.scopes, refused
         )
-        if header is None:
-            return None
-        return self._again(request, header)
+        return None if header is None else self._again(request, header)
 
     def _again(self, request: Request, authorization: str) -> Response:
         """Send a request again with another Authorization."""
@@ -278,6 +276,7 @@ class RegistrySession:
                 break
             response.discard()
             response = self._again(request, header)
+        self.authenticator.sent(header, response)
         return response, header
 
     def _following(

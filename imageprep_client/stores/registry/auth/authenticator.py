@@ -27,6 +27,8 @@ from imageprep_client.stores.registry.auth.tokens import (
 
 #: Statuses of requests without a login for what needs one.
 _HIDING = frozenset({401, 403, 404})
+#: Statuses of a token that is refused; 400 is that of ECR Public.
+_REFUSALS = frozenset({400, 401, 403})
 #: Repeats named work until it succeeds or fails permanently.
 RetryToken = Callable[[str, Callable[[], Token]], Token]
 _Key = tuple[str, str, tuple[str, ...], str]
@@ -69,6 +71,8 @@ class Authenticator:
         self._version_challenge: str | None = None
         self._checking = threading.Lock()
         self._tokens: dict[_Key, Token] = {}
+        # Those that no response has accepted so far.
+        self._untried: set[str] = set()
         self._locks: dict[_Key, threading.Lock] = {}
         self._known: dict[str, RegistryCredential | None] = {}
 
@@ -204,6 +208,15 @@ class Authenticator:
         answer = self._answer(challenge, repository, scopes, refused)
         return answer if answer != refused else None
 
+    def sent(self, authorization: str | None, response: Response) -> None:
+        """Note the response to a request with this Authorization.
+
+        A token that was accepted may have expired when it is refused. One that
+        was not gives no access, and another one would not either.
+        """
+        if authorization and response.status not in _REFUSALS:
+            self._untried.discard(authorization)
+
     def explain(self, repository: str) -> str:
         """A hint for an access error: the credentials that were used."""
         credential = self._credential(repository)
@@ -241,6 +254,12 @@ class Authenticator:
                     " credentials, or name it with --token-server"
                     f" {self._host}={urls.shown(realm)}"
                 )
+            elif credential.username in [
+                key[-1] for key in list(self._tokens)
+            ]:
+                hint = (
+                    f"used {of}, which got a token and may lack the permission"
+                )
         return f"{hint}; some registries answer so for what does not exist"
 
     def _credential(self, repository: str) -> RegistryCredential | None:
@@ -275,8 +294,8 @@ class Authenticator:
             token = self._tokens.get(key)
             if (
                 token is None
-                or token.header == refused
                 or token.stale_at <= self._clock()
+                or (token.header == refused and refused not in self._untried)
             ):
                 token = self._retry(
                     f"{self._host}: token",
@@ -285,6 +304,7 @@ class Authenticator:
                     ),
                 )
                 self._tokens[key] = token
+                self._untried.add(token.header)
         return token.header
 
     def _may_have(

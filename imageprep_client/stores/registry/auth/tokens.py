@@ -6,10 +6,12 @@ project.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import math
 import re
+import threading
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -32,6 +34,9 @@ _FRESH = 0.8
 _REQUESTS = 3
 #: Servers refuse longer headers, and each repository has a token.
 _TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
+#: The requests for tokens at once: servers hash passwords slowly on purpose,
+#: and one that is asked for more takes longer for each.
+_AT_ONCE = 16
 #: The client ID for OAuth2.
 _CLIENT = "imageprep-client"
 
@@ -68,6 +73,7 @@ class TokenServer:
         self._host = host
         self._send = send
         self._clock = clock
+        self._slots = threading.BoundedSemaphore(_AT_ONCE)
 
     def fetch(
         self,
@@ -80,17 +86,8 @@ class TokenServer:
 
         :raises StoreError: if it is refused, or what comes is no token.
         """
-        if credential and credential.is_identity:
-            response = self._refresh(realm, service, scopes, credential)
-        else:
-            query = [("service", service)] if service else []
-            query += [("scope", scope) for scope in scopes]
-            if credential:
-                query.append(("account", credential.username))
-            joint = "&" if urllib.parse.urlsplit(realm).query else "?"
-            url = f"{realm}{joint}{urllib.parse.urlencode(query)}"
-            headers = {"Authorization": credential.basic} if credential else {}
-            response = self._get(url, headers)
+        with self._slots:
+            response = self._request(realm, service, scopes, credential)
         if response.status != 200:
             error = answers.from_response(response, f"{self._host}: no token")
             if isinstance(error, errors.NotFound | errors.Refused):
@@ -99,6 +96,24 @@ class TokenServer:
                 )
             raise error
         return self._read(response, realm)
+
+    def _request(
+        self,
+        realm: str,
+        service: str,
+        scopes: Sequence[str],
+        credential: RegistryCredential | None,
+    ) -> Response:
+        if credential and credential.is_identity:
+            return self._refresh(realm, service, scopes, credential)
+        query = [("service", service)] if service else []
+        query += [("scope", scope) for scope in scopes]
+        if credential:
+            query.append(("account", credential.username))
+        joint = "&" if urllib.parse.urlsplit(realm).query else "?"
+        url = f"{realm}{joint}{urllib.parse.urlencode(query)}"
+        headers = {"Authorization": credential.basic} if credential else {}
+        return self._get(url, headers)
 
     def _get(self, url: str, headers: Mapping[str, str]) -> Response:
         """Get a token; redirects on the server, or to its TLS, are followed.
@@ -153,7 +168,7 @@ class TokenServer:
         try:
             document = json.loads(response.body(MAX_TOKEN))
             token = document.get("token") or document.get("access_token")
-            lifetime = float(document.get("expires_in") or _LIFETIME)
+            lifetime = float(document.get("expires_in") or _lifetime(token))
         except errors.MALFORMED:
             # The response may contain a secret and is not quoted.
             token, lifetime = None, 0.0
@@ -175,3 +190,16 @@ class TokenServer:
         return Token(
             f"Bearer {token}", self._clock() + max(lifetime, 0.0) * _FRESH
         )
+
+
+def _lifetime(token: str) -> float:
+    """The seconds that a token is valid for, if its server does not say.
+
+    The tokens of Quay are JSON Web Tokens, valid for an hour.
+    """
+    try:
+        claims = base64.urlsafe_b64decode(f"{token.split('.')[1]}===")
+        document = json.loads(claims)
+        return max(float(document["exp"] - document["iat"]), _LIFETIME)
+    except errors.MALFORMED:
+        return _LIFETIME

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -175,18 +176,44 @@ def test_token_answers(
         assert gate.issued == fetched
 
 
-def test_old_tokens_are_replaced_in_time() -> None:
-    """At four fifths of its life a token is replaced, not when refused."""
+def web_token(name: str, claims: object) -> str:
+    """A JSON Web Token with these claims."""
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode()
+    return f"{name}.{payload.rstrip('=')}.signature"
+
+
+@pytest.mark.parametrize(
+    ("claims", "expires_in", "lifetime"),
+    [
+        (None, 100, 100.0),
+        ({"iat": 7000, "exp": 7300}, 100, 100.0),
+        ({"iat": 7000, "exp": 7300}, None, 300.0),
+        ({"iat": 7000, "exp": 7001}, None, 60.0),
+        ({"iat": 7000, "exp": "later"}, None, 60.0),
+        ({"exp": 7300}, None, 60.0),
+        (["iat", "exp"], None, 60.0),
+        (None, None, 60.0),
+    ],
+)
+def test_old_tokens_are_replaced_in_time(
+    claims: object, expires_in: int | None, lifetime: float
+) -> None:
+    """At four fifths of its life a token is replaced, not when refused.
+
+    Its server may leave its life to the claims of the token, as Quay does.
+    """
     now = [0.0]
-    answers = iter(("one", "two"))
+    one, two = (
+        web_token(name, claims) if claims else name for name in ("one", "two")
+    )
+    answers = iter((one, two))
 
     class Answer:
         status = 200
 
         def body(self, limit: int) -> bytes:
-            return (
-                f'{{"token": "{next(answers)}", "expires_in": 100}}'.encode()
-            )
+            answer = {"token": next(answers), "expires_in": expires_in}
+            return json.dumps(answer).encode()
 
     keeper = auth.Authenticator(
         "https://quay.io",
@@ -198,11 +225,11 @@ def test_old_tokens_are_replaced_in_time() -> None:
     )
     header = 'Bearer realm="https://quay.io/token"'
     assert keeper.header("ns/x", ["a"]) is None
-    assert keeper.answer(header, "ns/x", ["a"], None) == "Bearer one"
-    now[0] = 79.0
-    assert keeper.header("ns/x", ["a"]) == "Bearer one"
-    now[0] = 81.0
-    assert keeper.header("ns/x", ["a"]) == "Bearer two"
+    assert keeper.answer(header, "ns/x", ["a"], None) == f"Bearer {one}"
+    now[0] = 0.79 * lifetime
+    assert keeper.header("ns/x", ["a"]) == f"Bearer {one}"
+    now[0] = 0.81 * lifetime
+    assert keeper.header("ns/x", ["a"]) == f"Bearer {two}"
 
 
 def test_refused_tokens_are_replaced(make_client: MakeClient) -> None:
@@ -284,7 +311,7 @@ def test_lasting_refusals_of_ecr_public(make_client: MakeClient) -> None:
         assert len(server.requests("GET", "/manifests/")) == asked + 2
         assert gate.issued == 2
         assert "used the credentials of me" in str(caught.value.hint)
-        assert "which may be wrong" in str(caught.value.hint)
+        assert "may lack the permission" in str(caught.value.hint)
 
 
 def test_token_expires_within_a_stream(make_client: MakeClient) -> None:
@@ -326,6 +353,69 @@ def test_token_expires_before_a_stream_is_sent(
         assert caught.value.temporary
         store.push(blob.descriptor, blob.open())
         assert store.exists(blob.descriptor)
+
+
+def test_denied_users_get_one_token(make_client: MakeClient) -> None:
+    """A new token that is refused is not replaced: it lacks a permission."""
+
+    class Denying(Bearer):
+        def admits(self, authorization: str, scope: str) -> bool:
+            return False
+
+    gate = Denying("me", PASSWORD)
+    with RegistryServer(gate=gate) as server:
+        store = with_password(make_client, server).destination(
+            server.host, "ns/name"
+        )
+        blob = content.blob("denied", 1000)
+        for _ in range(2):
+            with pytest.raises(errors.AccessDenied) as caught:
+                store.push(blob.descriptor, blob.open())
+        assert gate.issued == 1
+        assert len(server.requests("POST")) == 3
+        assert "which got a token" in str(caught.value.hint)
+
+
+def test_wrong_passwords_get_no_token(make_client: MakeClient) -> None:
+    """The hint says of credentials without a token that they are wrong."""
+    with RegistryServer(gate=Bearer("me", PASSWORD)) as server:
+        client = with_password(make_client, server, "another")
+        with pytest.raises(errors.AccessDenied) as caught:
+            client.store(server.host, "ns/name").resolve("latest")
+        assert "which may be wrong" in str(caught.value.hint)
+
+
+def test_tokens_that_are_fetched_at_once(make_client: MakeClient) -> None:
+    """A server that hashes passwords slowly is not asked for all tokens at
+    once, however many requests the registry gets.
+    """
+
+    class Hashing(Bearer):
+        most = busy = 0
+
+        def token(self, authorization: str, scopes: Iterable[str]) -> object:
+            with self._lock:
+                self.busy += 1
+                self.most = max(self.most, self.busy)
+            time.sleep(0.02)
+            with self._lock:
+                self.busy -= 1
+            return super().token(authorization, scopes)
+
+    gate = Hashing("me", PASSWORD)
+    names = [f"ns/name{number}" for number in range(48)]
+    with RegistryServer(gate=gate) as server:
+        known = Credentials({server.host: ("me", PASSWORD)})
+        client = make_client(Hosts(credentials=known), concurrency=48)
+
+        def resolve(name: str) -> None:
+            with pytest.raises(errors.NotFound):
+                client.store(server.host, name).resolve("latest")
+
+        with ThreadPoolExecutor(48) as pool:
+            list(pool.map(resolve, names))
+    assert gate.issued == 48
+    assert 8 <= gate.most <= 16
 
 
 def test_one_token_for_many_threads(make_client: MakeClient) -> None:

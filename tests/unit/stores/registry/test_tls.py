@@ -464,7 +464,8 @@ def test_token_servers_stay_with_tls(
         gate.realm = f"http://{server.host}/token"
         server.content.store("ns/name").push(BLOB.descriptor, BLOB.open())
         hosts = Hosts(cacert=str(certificates / "ca.crt"))
-        slash = {"Location": f"http://{server.host}/token?slash"}
+        scope = "scope=repository:ns/name:pull"
+        slash = {"Location": f"http://{server.host}/token?slash&{scope}"}
         server.faults.add(Fault(path="/token", status=301, headers=slash))
         store = make_client(hosts).store(server.host, "ns/name")
         assert store.exists(BLOB.descriptor)

@@ -192,7 +192,7 @@ class Authenticator:
             # Frameworks of web servers offer tokens that nobody issues.
             self._challenges[repository] = self._latest = basic
             answer = self._answer(basic, repository, scopes, refused)
-        return answer if answer != refused else None
+        return answer
 
     def renew(
         self, repository: str, scopes: Sequence[str], refused: str
@@ -205,8 +205,7 @@ class Authenticator:
         challenge = self._challenges.get(repository) or self._latest
         if challenge is None:
             return None
-        answer = self._answer(challenge, repository, scopes, refused)
-        return answer if answer != refused else None
+        return self._answer(challenge, repository, scopes, refused)
 
     def sent(self, authorization: str | None, response: Response) -> None:
         """Note the response to a request with this Authorization.
@@ -278,9 +277,14 @@ class Authenticator:
         scopes: Sequence[str],
         refused: str | None,
     ) -> str | None:
+        """The Authorization for a challenge, or None if there is no other.
+
+        A token that expired may be given again: Satellite prolongs it.
+        """
         credential = self._credential(repository)
         if challenge.scheme == "basic":
-            return credential.basic if credential else None
+            basic = credential.basic if credential else None
+            return basic if basic != refused else None
         realm = self._realm(challenge)
         if credential and not self._may_have(realm, credential, repository):
             credential = None
@@ -292,11 +296,12 @@ class Authenticator:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
             token = self._tokens.get(key)
-            if (
-                token is None
-                or token.stale_at <= self._clock()
-                or (token.header == refused and refused not in self._untried)
-            ):
+            expired = (
+                token is not None
+                and token.header == refused
+                and refused not in self._untried
+            )
+            if token is None or expired or token.stale_at <= self._clock():
                 token = self._retry(
                     f"{self._host}: token",
                     lambda: self._server.fetch(
@@ -305,7 +310,7 @@ class Authenticator:
                 )
                 self._tokens[key] = token
                 self._untried.add(token.header)
-        return token.header
+        return token.header if expired or token.header != refused else None
 
     def _may_have(
         self, realm: str, credential: RegistryCredential, repository: str

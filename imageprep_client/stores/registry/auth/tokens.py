@@ -7,7 +7,10 @@ project.
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
+import datetime
+import email.utils
 import json
 import math
 import re
@@ -169,9 +172,10 @@ class TokenServer:
             document = json.loads(response.body(MAX_TOKEN))
             token = document.get("token") or document.get("access_token")
             lifetime = float(document.get("expires_in") or _lifetime(token))
+            age = _age(document.get("issued_at"), response)
         except errors.MALFORMED:
             # The response may contain a secret and is not quoted.
-            token, lifetime = None, 0.0
+            token, lifetime, age = None, 0.0, 0.0
         if (
             not isinstance(token, str)
             or not _TOKEN.fullmatch(token)
@@ -187,9 +191,24 @@ class TokenServer:
             # It answers; what it says seldom changes.
             unusable.isolated = True
             raise unusable
+        if 0 < age < lifetime:
+            lifetime -= age
         return Token(
             f"Bearer {token}", self._clock() + max(lifetime, 0.0) * _FRESH
         )
+
+
+def _age(issued_at: str, response: Response) -> float:
+    """The seconds since a token was issued, or 0.
+
+    Satellite issues a token again. The clock is that of the server, as Pulp
+    gives local times as if they were of UTC.
+    """
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        issued = datetime.datetime.fromisoformat(issued_at)
+        now = email.utils.parsedate_to_datetime(response.headers["Date"])
+        return (now - issued).total_seconds()
+    return 0.0
 
 
 def _lifetime(token: str) -> float:

@@ -169,6 +169,7 @@ class Mounts(Protocol):
         does nothing and succeeds.
 
         :returns: whether the blob is in this repository now.
+        :raises NotFound: `repository` lacks it, or an image with it.
         """
         ...
 

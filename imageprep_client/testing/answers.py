@@ -24,6 +24,8 @@ class Behaviour:
     :ivar digest_header: whether Docker-Content-Digest is sent.
     :ivar ranges: whether Range is honoured.
     :ivar mounts: whether blobs can be mounted.
+    :ivar mounts_of_images: whether only blobs that a tag leads to can be
+        mounted, and a mount of others is answered 404, as by Pulp.
     :ivar referrers: whether there is the referrers API.
     :ivar deletes: whether content can be deleted.
     :ivar untags: whether a tag can be deleted alone (else 400).
@@ -40,6 +42,7 @@ class Behaviour:
     digest_header: bool = True
     ranges: bool = True
     mounts: bool = True
+    mounts_of_images: bool = False
     referrers: bool = True
     deletes: bool = True
     untags: bool = True

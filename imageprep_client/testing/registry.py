@@ -346,6 +346,11 @@ class _Handler(Answering):
         if not digest or not origin or not self.registry.behaviour.mounts:
             return
         descriptor = Descriptor(_BLOB, digest, 0)
+        if self.registry.behaviour.mounts_of_images:
+            other = self.registry.content.store(origin)
+            roots = map(other.resolve, other.tags())
+            if not any(_leads_to(other, root, digest) for root in roots):
+                self.fail(404, "blob unknown", "BLOB_UNKNOWN")
         if store.mount(descriptor, references.check_repository(origin)):
             location = f"/v2/{store.repository}/blobs/{digest}"
             self.answer(201, b"", {"Location": location})
@@ -400,3 +405,12 @@ class _Handler(Answering):
             },
             {"Content-Type": mediatypes.OCI_INDEX},
         )
+
+
+def _leads_to(store: MemoryStore, root: Descriptor, digest: str) -> bool:
+    """Whether a manifest, or one of its images, names a blob."""
+    with store.fetch(root) as stream:
+        manifest = manifests.parse(stream.read(), root.media_type)
+    return any(blob.digest == digest for blob in manifest.blobs) or any(
+        _leads_to(store, child, digest) for child in manifest.manifests
+    )

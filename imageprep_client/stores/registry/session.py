@@ -55,6 +55,7 @@ class RegistrySession:
     :ivar authenticator: the login of all its requests.
     :ivar answers_head: kinds of content, such as ``"blobs"``, for which HEAD
         succeeded.
+    :ivar opens_on_mount: False once a mount of what is absent was a 404.
     :ivar body_limit: the size of chunks after a 413; None before.
     :param limit: bounds the requests that are sent to it at once.
     """
@@ -72,6 +73,7 @@ class RegistrySession:
         self.base = endpoint.base
         self.retrier = retrier
         self.answers_head: set[str] = set()
+        self.opens_on_mount = True
         self.body_limit: int | None = None
         self._kept: dict[tuple[str, str], tuple[Response, str | None]] = {}
         self._heard: Request | None = None

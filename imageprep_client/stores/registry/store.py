@@ -194,6 +194,8 @@ class RegistryStore:
 
         Registries do not search for blobs: without a repository the result is
         False, and no request is sent.
+
+        :raises NotFound: if the registry says that `repository` lacks it.
         """
         if repository is None or descriptor.is_manifest:
             return False
@@ -202,11 +204,10 @@ class RegistryStore:
         return self._uploads.mount(self._connect(), descriptor, repository)
 
     def begin(self, descriptor: Descriptor) -> bool:
-        """Mount a blob from its own repository.
-
-        A registry that lacks the blob opens an upload instead.
-        """
-        return self.mount(descriptor, self.repository)
+        """Look for a blob by a mount, or by HEAD."""
+        self._requests.access = Access.WRITE
+        begun = self._uploads.begin(self._connect(), descriptor)
+        return self.exists(descriptor) if begun is None else begun
 
     def push_tagged(
         self, expected: Descriptor, content: base.Content, tag: str

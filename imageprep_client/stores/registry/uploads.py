@@ -28,6 +28,10 @@ _NO_UPLOADS = (
     "this may be no registry, or one that is read-only; or the project has to"
     " be created first"
 )
+#: A header of Pulp and of OpenShift, whose uploads are completed by a request
+#: of its own: if the connection breaks, Pulp keeps the part of a PUT that it
+#: received, under the digest of the whole, and takes no other content for it.
+_IN_PARTS = "X-Registry-Supports-Signatures"
 _SENT = frozenset({200, 201, 202, 204})
 _OPENED = frozenset({200, 202, 204})
 
@@ -39,6 +43,7 @@ class Uploads:
         self._repository = repository
         self._lock = threading.Lock()
         self._open: dict[str, str] = {}
+        self._in_parts = False
         self._not_whole: set[str] = set()
         self._unanswered: set[str] = set()
 
@@ -47,7 +52,11 @@ class Uploads:
     ) -> bool:
         """Mount a blob from the repository `origin`, if the registry can.
 
-        A refusal is no failure: the push that follows reports its cause.
+        Any other refusal is no failure: the push that follows reports its
+        cause.
+
+        :raises NotFound: if the registry says that `origin` lacks the blob,
+            and opens no upload in its place.
         """
         query = f"mount={_quoted(descriptor.digest)}&from={_quoted(origin)}"
         request = self._repository.request(
@@ -55,14 +64,20 @@ class Uploads:
             f"blobs/uploads/?{query}",
             self._repository.what(descriptor),
         )
-        scopes = (*request.scopes, f"repository:{origin}:pull")
+        scopes = request.scopes
+        if origin != self._repository.path:
+            scopes = (*scopes, f"repository:{origin}:pull")
         request = request._replace(scopes=scopes, repeatable=False)
         faults = _MOUNTING.begin()
 
         def post() -> Response | None:
             try:
                 return registry.call(request, {201, 202})
-            except (errors.TooManyRequests, errors.Unreachable):
+            except (
+                errors.NotFound,
+                errors.TooManyRequests,
+                errors.Unreachable,
+            ):
                 raise
             except errors.StoreError as error:
                 if faults.pause(error) is None:
@@ -79,6 +94,24 @@ class Uploads:
                 self._open[descriptor.digest] = self._location(response)
         return response.status == 201
 
+    def begin(
+        self, registry: RegistrySession, descriptor: Descriptor
+    ) -> bool | None:
+        """Mount a blob from its own repository.
+
+        A registry that lacks the blob opens an upload instead. One that
+        answers 404 is not asked so again: Pulp mounts only what is part of an
+        image, and HEAD finds what was pushed for one as well.
+
+        :returns: whether the blob is there; None if HEAD has to tell.
+        """
+        if registry.opens_on_mount:
+            try:
+                return self.mount(registry, descriptor, self._repository.path)
+            except errors.NotFound:
+                registry.opens_on_mount = False
+        return None
+
     def send(
         self,
         registry: RegistrySession,
@@ -86,6 +119,8 @@ class Uploads:
         body: bytes | blob.Upload,
     ) -> None:
         """Open an upload, then PUT everything in one request.
+
+        A registry that may store a part of it gets it by PATCH.
 
         An upload that failed may contain a part of the content, so the next
         attempt opens a new one. Where a proxy refused the content unread, the
@@ -151,16 +186,22 @@ class Uploads:
                 raise
             response.discard()
             location = self._location(response)
-        request = self._closing(location, expected, body)
+            self._in_parts |= _IN_PARTS in response.headers
+        rest = body
         try:
-            self._call(registry, request).discard()
+            if self._in_parts:
+                location = self._patch(registry, location, what, body)
+                rest = b""
+            request = self._closing(location, expected, rest)
+            send = self._call_again if rest is not body else self._call
+            send(registry, request).discard()
         except BaseException as error:
             if _is_too_large(error, body, registry.body_limit):
                 registry.body_limit = min(_CHUNK, max(1, len(body) // 2))
                 raise errors.ServerFault(
                     f"{error}; chunks are tried"
                 ) from None
-            if _is_unread(error):
+            if rest is body and _is_unread(error):
                 with self._lock:
                     self._open[expected.digest] = location
                 raise
@@ -217,19 +258,9 @@ class Uploads:
         try:
             for piece in blob.pieces(body, size):
                 end = start + len(piece)
-                request = self._repository.request("PATCH", "", what)._replace(
-                    url=location,
-                    headers={
-                        "Content-Type": _BINARY,
-                        "Content-Range": f"{start}-{end - 1}",
-                    },
-                    body=piece,
-                    repeatable=False,
+                location = self._patch(
+                    registry, location, what, piece, f"{start}-{end - 1}"
                 )
-                response = self._call_again(registry, request)
-                response.discard()
-                if "Location" in response.headers:
-                    location = self._location(response)
                 start = end
         except errors.StoreError:
             self._cancel(registry, location)
@@ -273,6 +304,28 @@ class Uploads:
                     " rewrites paths"
                 )
             raise
+
+    def _patch(
+        self,
+        registry: RegistrySession,
+        location: str,
+        what: str,
+        body: bytes | blob.Upload,
+        content_range: str | None = None,
+    ) -> str:
+        """Send a part of an upload; returns where the next one goes."""
+        headers = {"Content-Type": _BINARY}
+        if content_range is not None:
+            headers["Content-Range"] = content_range
+        request = self._repository.request("PATCH", "", what)._replace(
+            url=location, headers=headers, body=body, repeatable=False
+        )
+        send = self._call_again if isinstance(body, bytes) else self._call
+        response = send(registry, request)
+        response.discard()
+        if "Location" in response.headers:
+            return self._location(response)
+        return location
 
     def _cancel(self, registry: RegistrySession, location: str) -> None:
         """Cancel an upload; registries also remove old uploads."""

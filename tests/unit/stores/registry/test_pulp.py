@@ -1,0 +1,105 @@
+"""Pulp, the registry of Satellite and of Automation Hub."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.stores.registry.auth.credentials import Credentials
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.endpoints.hosts import Hosts
+from imageprep_client.testing import content
+from imageprep_client.testing.faults import Fault
+from imageprep_client.testing.gate import Bearer
+from imageprep_client.testing.registry import Behaviour, RegistryServer
+from imageprep_client.testing.streams import put
+
+#: Pulp marks all its answers.
+MARK = Fault(
+    path="/v2/", headers={"X-Registry-Supports-Signatures": "1"}, times=None
+)
+
+
+def with_password(server: RegistryServer) -> RegistryClient:
+    """A client that has a user and a password."""
+    known = Credentials({server.host: ("me", "secret")})
+    return RegistryClient(Hosts(credentials=known))
+
+
+class Broken(io.BytesIO):
+    """Content whose source fails after its first part."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.tell():
+            raise errors.Unreachable("the source is gone")
+        return super().read(size)
+
+
+@pytest.mark.parametrize("size", [10, 300_000])
+def test_content_is_sent_before_its_digest(
+    server: RegistryServer, client: RegistryClient, size: int
+) -> None:
+    """The request that completes an upload has no content to lose."""
+    server.faults.add(MARK)
+    blob = content.blob("in parts", size)
+    client.destination(server.host, "ns/name").push(
+        blob.descriptor, blob.open()
+    )
+    assert server.content.store("ns/name").exists(blob.descriptor)
+    (part,) = server.requests("PATCH")
+    assert part.headers["Content-Length"] == str(size)
+    assert "Content-Range" not in part.headers
+    (end,) = server.requests("PUT")
+    assert end.headers["Content-Length"] == "0"
+
+
+def test_half_of_a_blob_is_never_completed(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """Pulp would keep the first half of a PUT under the whole's digest."""
+    server.faults.add(MARK)
+    blob = content.blob("half", 3 * 1024 * 1024)
+    store = client.destination(server.host, "ns/name")
+    with pytest.raises(errors.Unreachable, match="the source is gone"):
+        store.push(blob.descriptor, Broken(blob.data))
+    assert server.requests("PATCH")
+    assert not server.requests("PUT")
+
+
+def test_what_was_pushed_before_is_found() -> None:
+    """After a mount that opens no upload, HEAD looks for blobs.
+
+    Blobs without an image cannot be mounted, and are not sent again all the
+    same.
+    """
+    image = content.image("interrupted")
+    layer, other = image.parts[:2]
+    behaviour = Behaviour(mounts_of_images=True)
+    with (
+        RegistryServer(behaviour=behaviour) as server,
+        RegistryClient() as client,
+    ):
+        target = server.content.store("ns/name")
+        for blob in (layer, other):
+            target.push(blob.descriptor, blob.open())
+        store = client.destination(server.host, "ns/name")
+        assert store.begin(layer.descriptor)
+        assert store.begin(other.descriptor)
+        assert not store.begin(content.blob("new").descriptor)
+        assert len(server.requests("POST", "mount=")) == 1
+        assert len(server.requests("HEAD", "/blobs/")) == 3
+
+
+def test_a_mount_from_its_own_repository_needs_no_other_token() -> None:
+    """One token serves everything that is done in one repository."""
+    with (
+        RegistryServer(gate=Bearer("me", "secret")) as server,
+        with_password(server) as client,
+    ):
+        image = content.image("one token")
+        store = client.destination(server.host, "ns/name")
+        assert not store.begin(image.parts[0].descriptor)
+        put(store, image, "latest")
+        assert len(server.requests("GET", "/token")) == 1

@@ -105,6 +105,11 @@ class BlobTransfers:
         self._lock = threading.Lock()
         self._fanout = fanout
         self._streams = Streams(workers, observer, known, fanout)
+        # Registries that mount only blobs of images, and what waits for one.
+        self._mounts_of_images: set[str] = set()
+        self._postponed: list[_Spread] = []
+        self._postpones = True
+        self._left = sys.maxsize
 
     def run(self, blobs: Iterable[BlobCopy]) -> None:
         """Transfer each blob once, and mount it where else it is needed.
@@ -113,7 +118,37 @@ class BlobTransfers:
         """
         copies = [copy for copy in blobs if not copy.failed]
         self._observer.phase(Phase.BLOBS, len(copies))
-        steps: list[_Step] = [_Bring(copy) for copy in copies]
+        self._perform([_Bring(copy) for copy in copies])
+
+    def resume(self) -> bool:
+        """Mount blobs that waited for the image of another repository.
+
+        They are sent if no image was completed since the last time.
+
+        :returns: whether there were any.
+        """
+        steps, self._postponed = self._postponed, []
+        images = {image for step in steps for image in step.copy.images}
+        left = sum(map(_is_unfinished, images))
+        self._postpones = left < self._left
+        self._left = left
+        self._perform(steps)
+        return bool(steps)
+
+    def ready(self, images: Iterable[ImageCopy]) -> list[ImageCopy]:
+        """The images that no blob waits for."""
+        waiting: dict[tuple[str, str], set[str]] = {}
+        for step in self._postponed:
+            place = step.image.registry, step.image.repository
+            waiting.setdefault(place, set()).add(step.copy.blob.digest)
+        return [
+            image
+            for image in images
+            if not (digests := waiting.get((image.registry, image.repository)))
+            or digests.isdisjoint(image.blobs)
+        ]
+
+    def _perform(self, steps: Sequence[_Step]) -> None:
         self._workers.each(
             self._step, steps, lane=lambda step: step.lane, lanes=_LANES
         )
@@ -241,7 +276,10 @@ class BlobTransfers:
         with _blamed("mount blob"):
             try:
                 return image.powers.mounts.mount(copy.blob, repository)
-            except (errors.AccessDenied, errors.NotFound, errors.ServerFault):
+            except errors.NotFound:
+                self._mounts_of_images.add(copy.registry)
+                return False
+            except (errors.AccessDenied, errors.ServerFault):
                 return False
 
     def _begin(self, copy: BlobCopy, image: ImageCopy) -> bool:
@@ -263,9 +301,17 @@ class BlobTransfers:
         return [_Spread(copy, image) for image in others.values()]
 
     def _take_over(self, copy: BlobCopy, image: ImageCopy) -> list[_Send]:
-        """Mount a blob into one repository, or return the step to send it."""
+        """Mount a blob into one repository, or return the step to send it.
+
+        Pulp mounts a blob only after the image that it was pushed for. The
+        step is postponed then.
+        """
+        if self._postpone(copy, image):
+            return []
         if self._mount(copy, image, copy.location):
             self._done(copy, image, BlobOutcome.MOUNTED)
+            return []
+        if self._postpone(copy, image):
             return []
         with _blamed("mount blob"):
             exists = image.copy.destination.exists(copy.blob)
@@ -273,6 +319,18 @@ class BlobTransfers:
             self._done(copy, image, BlobOutcome.PRESENT)
             return []
         return [_Send(copy, image)]
+
+    def _postpone(self, copy: BlobCopy, image: ImageCopy) -> bool:
+        """Postpone a mount, if it will probably succeed later."""
+        is_early = copy.registry in self._mounts_of_images and any(
+            holder.repository == copy.location and _is_unfinished(holder)
+            for holder in copy.images
+        )
+        if not (is_early and self._postpones):
+            return False
+        with self._lock:
+            self._postponed.append(_Spread(copy, image))
+        return True
 
     def _send(self, copy: BlobCopy, image: ImageCopy) -> None:
         self._streams.move(copy, image)
@@ -289,6 +347,10 @@ class BlobTransfers:
     ) -> None:
         with self._lock:
             image.sizes[outcome] += copy.blob.size
+
+
+def _is_unfinished(image: ImageCopy) -> bool:
+    return bool(image.graphs) and image.error is None
 
 
 @contextlib.contextmanager

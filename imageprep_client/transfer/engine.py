@@ -292,6 +292,12 @@ class _Transfer:
     def run(self) -> None:
         """Blobs, manifests, tags; failures are in the images' `error`."""
         self._blobs.run(self._preflight.blobs)
+        self._complete()
+        while self._blobs.resume():
+            self._complete()
+
+    def _complete(self) -> None:
+        """Complete the images whose blobs are all there."""
         self._flush()
         self._images(Phase.MANIFESTS, self._push_manifests)
         self._flush()
@@ -299,9 +305,9 @@ class _Transfer:
         self._flush()
 
     def _images(self, phase: Phase, work: Callable[[ImageCopy], None]) -> None:
-        """Perform a step for each image that has not failed."""
+        """Perform a step for each image whose blobs are there."""
         images = [i for i in self._preflight.images if i.graphs]
-        images = [i for i in images if not i.error]
+        images = self._blobs.ready(i for i in images if not i.error)
         self._observer.phase(phase, len(images))
 
         def timed(image: ImageCopy) -> None:

@@ -1,0 +1,101 @@
+"""A registry that mounts only blobs of images, as Pulp does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from imageprep_client.observer import ImageOutcome, Observer
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.testing import content, faults, images, registry
+from imageprep_client.testing.streams import put
+from imageprep_client.transfer import engine
+from imageprep_client.transfer.copies import Copy
+from imageprep_client.transfer.engine import CopyResult
+
+_NAMES = [f"ns/i{number:02}" for number in range(20)]
+_IMAGES = images.overcloud(
+    {name: ["tag"] for name in _NAMES}, unique_bytes=400_000
+)
+_NEEDED = len({(i.repository, b) for i in _IMAGES.images for b in i.blobs})
+_SENT = r"uploads/[^?/]+\?.*digest="
+
+
+def copied(
+    source: registry.RegistryServer,
+    target: registry.RegistryServer,
+    keep_going: bool = False,
+) -> list[CopyResult]:
+    images.write(_IMAGES.images, source.content.store)
+    with RegistryClient() as client:
+        copies = [
+            Copy(
+                name=name,
+                source=client.store(source.host, name),
+                reference="tag",
+                destination=client.destination(target.host, name),
+                tag="tag",
+            )
+            for name in _NAMES
+        ]
+        return engine.copy_all(
+            copies, observer=Observer(), keep_going=keep_going
+        )
+
+
+@pytest.fixture
+def target() -> Iterator[registry.RegistryServer]:
+    behaviour = registry.Behaviour(mounts_of_images=True)
+    with registry.RegistryServer(behaviour=behaviour) as server:
+        yield server
+
+
+@pytest.fixture
+def source() -> Iterator[registry.RegistryServer]:
+    with registry.RegistryServer() as server:
+        yield server
+
+
+def test_each_blob_is_sent_once(
+    source: registry.RegistryServer, target: registry.RegistryServer
+) -> None:
+    """Shared layers are mounted when the first of their images is there."""
+    results = copied(source, target)
+    assert {r.outcome for r in results} == {ImageOutcome.COPIED}
+    sent = len(target.requests("PUT", _SENT))
+    assert sent == len(_IMAGES.blobs) < _NEEDED
+    assert sum(r.copied for r in results) == _IMAGES.unique_bytes
+    for image in _IMAGES.images:
+        store = target.content.store(image.repository)
+        assert store.holds(image.descriptor)
+
+
+def test_a_failed_image_holds_no_other_up(
+    source: registry.RegistryServer, target: registry.RegistryServer
+) -> None:
+    """What was to be mounted from it is sent."""
+    target.faults.add(
+        faults.Fault("PUT", "/v2/ns/i00/manifests/", status=403, times=None)
+    )
+    first, *others = copied(source, target, keep_going=True)
+    assert first.outcome is ImageOutcome.FAILED
+    assert {r.outcome for r in others} == {ImageOutcome.COPIED}
+
+
+def test_images_that_wait_for_each_other(
+    source: registry.RegistryServer, target: registry.RegistryServer
+) -> None:
+    """A blob is sent where the image that has it waits for another blob.
+
+    The last image has an older version, and a layer that an interrupted run
+    pushed.
+    """
+    first, last = _IMAGES.images[0], _IMAGES.images[-1]
+    store = target.content.store(last.repository)
+    put(store, content.image("older"), "tag")
+    shared = next(b for b in last.blobs if b in first.blobs)
+    with shared.open() as stream:
+        store.push(shared.descriptor, stream)
+    results = copied(source, target)
+    assert {r.outcome for r in results} == {ImageOutcome.COPIED}

@@ -41,7 +41,6 @@ _SAFE = frozenset({"GET", "HEAD"})
 _WRITES = frozenset({"POST", "PUT", "PATCH"})
 #: Redirects that keep the method and the body.
 _KEEPS_METHOD = frozenset({307, 308})
-#: The part of a path that all URLs of the API have.
 API = "/v2/"
 _T = TypeVar("_T")
 
@@ -53,8 +52,7 @@ class RegistrySession:
     :ivar base: URL that ``/v2/...`` is appended to.
     :ivar retrier: for what takes several requests.
     :ivar authenticator: the login of all its requests.
-    :ivar answers_head: kinds of content, such as ``"blobs"``, for which HEAD
-        succeeded.
+    :ivar answers_head: such as ``"blobs"``, for which HEAD succeeded.
     :ivar opens_on_mount: False once a mount of what is absent was a 404.
     :ivar body_limit: the size of chunks after a 413; None before.
     :param limit: bounds the requests that are sent to it at once.

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import urllib3
 
 from imageprep_client import errors
-from imageprep_client.http import urls
+from imageprep_client.http import proxies, urls
 from imageprep_client.http.limits import TooSlow
 from imageprep_client.http.messages import Broken
 
@@ -23,8 +23,13 @@ _REMEDIES = dict.fromkeys(
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 
 
-def unreachable(url: str, error: Exception) -> errors.Unreachable:
-    """The failure of a connection in one short line."""
+def unreachable(
+    url: str, error: Exception, proxy: str = ""
+) -> errors.Unreachable:
+    """The failure of a connection in one short line.
+
+    :param proxy: as for `refused`.
+    """
     where, scheme = urls.authority(url), urls.origin(url)[0]
     if isinstance(error, TooSlow):
         return errors.Unreachable(f"{where}: {error}", errno=errno.ETIMEDOUT)
@@ -59,10 +64,22 @@ def unreachable(url: str, error: Exception) -> errors.Unreachable:
             return errors.Unreachable(
                 f"{via}: timed out ({scheme})", errno=errno.ETIMEDOUT
             )
-    if refused := _TUNNEL.match(str(causes[-1])):
-        return errors.Unreachable(f"{via}: refused with {refused[1]}")
+    if tunnel := _TUNNEL.match(str(causes[-1])):
+        return refused(url, proxy, int(tunnel[1]))
     return errors.Unreachable(
         f"{via}: connection broken ({causes[-1].__class__.__name__})"
+    )
+
+
+def refused(url: str, proxy: str, status: int) -> errors.Unreachable:
+    """The failure of a proxy to reach a server, or its refusal.
+
+    :param proxy: the URL of the proxy, without its password.
+    """
+    return errors.Unreachable(
+        f"{urls.authority(url)} through the proxy: refused with {status}",
+        hint=proxies.advice(url, proxy, status),
+        temporary=status >= 500 or status in (408, 429),
     )
 
 

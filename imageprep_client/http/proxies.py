@@ -193,6 +193,23 @@ def _named(url: str) -> str:
     return proxy
 
 
+def advice(url: str, proxy: str, status: int) -> str:
+    """A hint for a refusal that is, or may be, that of a proxy.
+
+    :param proxy: the URL of the proxy, without its password.
+    """
+    if status == 407:
+        return (
+            f"{_variable(url)} needs a user and a password that the proxy"
+            f" {proxy} accepts: http://user:password@host:port"
+        )
+    return (
+        f"the answer may be that of the proxy {proxy}: if"
+        f" {urls.authority(url)} is reached without it, list it in NO_PROXY,"
+        " otherwise ask for permission there"
+    )
+
+
 def _variable(url: str) -> str:
     """The name of the variable that `requests` takes the proxy from."""
     scheme = urls.origin(url)[0]

@@ -84,6 +84,8 @@ class Response:
 
     :ivar url: its URL, after redirects.
     :ivar redirected: whether it came from another origin than requested.
+    :ivar proxy: the URL of the proxy that it came through, without its
+        password, or empty.
     :ivar timed_out: called if the body does not arrive in time.
     """
 
@@ -97,6 +99,7 @@ class Response:
         self.status = raw.status
         self.headers = raw.headers
         self.redirected = False
+        self.proxy = ""
         self.timed_out: Callable[[], None] = lambda: None
 
     def read(self, size: int) -> bytes:
@@ -259,14 +262,16 @@ class Transport:
         :raises Unreachable: if there is no response.
         """
         headers = {**_PLAIN, **headers}
-        send = (
-            self._proxies.send if self._proxies.of(url) else self._direct.send
-        )
+        found = self._proxies.of(url)
+        send = self._proxies.send if found else self._direct.send
+        proxy = urls.shown(found)
         try:
             raw = send(method, url, headers, body, timeout)
         except (urllib3.exceptions.HTTPError, OSError, UnicodeError) as error:
-            raise failures.unreachable(url, error) from None
-        return _answered(method, url, raw, timeout[1])
+            raise failures.unreachable(url, error, proxy) from None
+        response = _answered(method, url, raw, timeout[1])
+        response.proxy = proxy
+        return response
 
     def timeout_factor(self, url: str) -> float:
         """How many times as long as usual a response may take.

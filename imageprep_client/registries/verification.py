@@ -196,11 +196,15 @@ class _Verification:
     def _confirmed(
         self, problems: set[Problem], names: Sequence[str]
     ) -> set[Problem]:
-        """The problems that a second look finds, too."""
-        if not problems:
-            return problems
-        wrong = {p.repository for p in problems}.intersection(names)
-        return problems & self._look(wrong, Observer())[1]
+        """The problems that a second look finds, too.
+
+        What is unreadable was looked at for as long as retries take.
+        """
+        sure = {p for p in problems if p.problem == graphs.UNREADABLE}
+        if problems == sure:
+            return sure
+        wrong = {p.repository for p in problems - sure}.intersection(names)
+        return sure | (problems & self._look(wrong, Observer())[1])
 
     def _lost(
         self,
@@ -310,10 +314,12 @@ class _Job:
         """The problem of the blob; empty when there is none.
 
         Content that seems corrupt is read again: it may have been damaged on
-        its way.
+        its way. Requests for what is unreadable were repeated already.
         """
         problem = self._check_once(workers, observer)
-        return self._check_once(workers, Observer()) if problem else ""
+        if problem in ("", graphs.UNREADABLE):
+            return problem
+        return self._check_once(workers, Observer())
 
     def _check_once(self, workers: Workers, observer: Observer) -> str:
         try:

@@ -34,6 +34,7 @@ from imageprep_client.transfer import engine, graph
 from imageprep_client.transfer.attached import ReferrersPolicy
 from imageprep_client.transfer.copies import Copy
 from tests import servers
+from tests.proxy import Proxy
 
 TOP = pathlib.Path(__file__).parents[2]
 PAGE = (TOP / "doc/source/user/registry-errors.rst").read_text()
@@ -154,6 +155,16 @@ def unverified(directory: pathlib.Path) -> errors.ImagePrepError:
     )
     hosts = Hosts(cacert=str(directory / "other/ca.crt"))
     return error_of(resolve, hosts=hosts, tls=context)
+
+
+def refusing_proxy() -> errors.ImagePrepError:
+    with Proxy({}) as proxy, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HTTPS_PROXY", f"http://{proxy.host}")
+        with client() as registries:
+            store = registries.store("registry.test", NAME)
+            with pytest.raises(errors.Unreachable) as caught:
+                store.resolve("latest")
+            return caught.value
 
 
 def plain_http() -> errors.ImagePrepError:
@@ -290,6 +301,10 @@ SCENARIOS: dict[str, Callable[[pathlib.Path], errors.ImagePrepError]] = {
         lasting("POST", 202, headers={"Location": "/v2/x"}),
         lasting("PUT", 405),
     ),
+    "<registry> through the proxy: refused with <status>": (
+        lambda _: refusing_proxy()
+    ),
+    "the answer may be that of the proxy <proxy>": lambda _: refusing_proxy(),
     "certificate cannot be verified": unverified,
     "the server speaks plain HTTP": lambda _: plain_http(),
     "no registry answers there": lambda _: error_of(

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from imageprep_client import errors
-from imageprep_client.http import urls
+from imageprep_client.http import proxies, urls
 from imageprep_client.http.transport import Response
 
 #: The rest of an error response is not read.
@@ -60,6 +60,8 @@ _OTHER_FORMS = (
 _XML_MESSAGE = re.compile(
     rb"<Error\b[^>]*>.{0,1000}?<Message>([^<]+)", re.DOTALL
 )
+#: Answers that proxies give themselves.
+_OF_PROXIES = frozenset({403, 407, 502, 503, 504})
 _READS = frozenset({"GET", "HEAD"})
 _SIZE_CODES = frozenset({"SIZE_INVALID"})
 #: Codes about the content that was sent. distribution answers 500 with one of
@@ -85,8 +87,19 @@ def from_response(
     :param what: the object of the request, as the user knows it.
     :param unknown: the meaning of 404, such as ``"manifest unknown"``.
     """
-    status = response.status
     code, said = _reason(response)
+    error = _error(response, what, unknown, code, said)
+    if response.proxy and not said and response.status in _OF_PROXIES:
+        error.hint = proxies.advice(
+            response.url, response.proxy, response.status
+        )
+    return error
+
+
+def _error(
+    response: Response, what: str, unknown: str | None, code: str, said: str
+) -> errors.StoreError:
+    status = response.status
     if status == 404 and unknown:
         said = said or unknown
     words = said or _WORDS.get(status) or _phrase(status)

@@ -183,7 +183,7 @@ class RegistrySession:
         error = self._limited(response, error, begin)
         if response.redirected:
             error = answers.of_other_server(error, response, self.name)
-        elif isinstance(error, errors.AccessDenied):
+        elif isinstance(error, errors.AccessDenied) and not error.hint:
             error.hint = self.authenticator.explain(request.repository)
         raise error
 

@@ -20,9 +20,23 @@ from imageprep_client.registries.registry import Registry
 from imageprep_client.registries.verification import BlobCheck
 from imageprep_client.stores import base
 from imageprep_client.stores.imageserve import ImageServeTree
+from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content
 
 HOST = "uc.example.com:8787"
+
+
+class Remote:
+    """All of a registry over HTTP."""
+
+    def __init__(self, client: RegistryClient, host: str) -> None:
+        self._client, self._host = client, host
+
+    def repositories(self) -> list[str]:
+        return self._client.catalog(self._host).repositories()
+
+    def store(self, repository: str) -> base.Store:
+        return self._client.store(self._host, repository)
 
 
 def put(store: base.Store, pieces: Iterable[content.Piece]) -> None:

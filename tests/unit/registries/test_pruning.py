@@ -333,21 +333,8 @@ def server() -> Iterator[RegistryServer]:
         yield server
 
 
-class Remote:
-    """All of a registry over HTTP."""
-
-    def __init__(self, client: RegistryClient, host: str) -> None:
-        self._client, self._host = client, host
-
-    def repositories(self) -> list[str]:
-        return self._client.catalog(self._host).repositories()
-
-    def store(self, repository: str):
-        return self._client.store(self._host, repository)
-
-
 @pytest.fixture
-def remote(server: RegistryServer) -> Iterator[Remote]:
+def remote(server: RegistryServer) -> Iterator[sites.Remote]:
     """A registry with the images of `filled`, an index and an artefact."""
     add(server.content.store("ns/a"), OLD, "1")
     add(server.content.store("ns/a"), NEW, "2", "latest")
@@ -357,11 +344,11 @@ def remote(server: RegistryServer) -> Iterator[Remote]:
         content.artifact("x", OLD.descriptor).pieces,
     )
     with RegistryClient() as client:
-        yield Remote(client, server.host)
+        yield sites.Remote(client, server.host)
 
 
 def test_registry(
-    remote: Remote, server: RegistryServer, tmp_path: Path
+    remote: sites.Remote, server: RegistryServer, tmp_path: Path
 ) -> None:
     """Manifests are deleted by digest, with what refers to them."""
     result = prune(remote, tmp_path, f"{HOST}/ns/a:2")
@@ -397,7 +384,7 @@ def test_lists_of_referrers_stay(
             artifact = content.artifact(tag, image.descriptor)
             put(store, artifact.pieces)
         assert len(list(store.tags())) == 4
-        registry = Remote(client, server.host)
+        registry = sites.Remote(client, server.host)
         assert sites.found(registry) == set()
         prune(registry, tmp_path, f"{HOST}/ns/a:1")
         tags = ["1", referrers.tag_of(kept.descriptor.digest)]
@@ -406,7 +393,7 @@ def test_lists_of_referrers_stay(
 
 
 def test_registry_dry_run(
-    remote: Remote, server: RegistryServer, tmp_path: Path
+    remote: sites.Remote, server: RegistryServer, tmp_path: Path
 ) -> None:
     """A dry run gives the same rows and deletes nothing."""
     dry = prune(remote, tmp_path, f"{HOST}/ns/a:2", dry_run=True)
@@ -416,7 +403,7 @@ def test_registry_dry_run(
 
 @pytest.mark.parametrize(("count", "read"), [(2, {"ns/a"}), (3, set())])
 def test_ages_that_decide_nothing(
-    remote: Remote,
+    remote: sites.Remote,
     server: RegistryServer,
     tmp_path: Path,
     count: int,
@@ -431,7 +418,11 @@ def test_ages_that_decide_nothing(
 
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_tags_not_understood_are_left(
-    remote: Remote, server: RegistryServer, tmp_path: Path, *, dry_run: bool
+    remote: sites.Remote,
+    server: RegistryServer,
+    tmp_path: Path,
+    *,
+    dry_run: bool,
 ) -> None:
     """They are in no row, and a warning names each."""
     store = server.content.store("ns/a")
@@ -452,7 +443,7 @@ def test_tags_not_understood_are_left(
 
 
 def test_registry_that_does_not_delete(
-    remote: Remote, server: RegistryServer, tmp_path: Path
+    remote: sites.Remote, server: RegistryServer, tmp_path: Path
 ) -> None:
     """The error says how a registry is set up to delete."""
     server.behaviour.deletes = False

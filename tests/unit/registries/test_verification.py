@@ -17,9 +17,13 @@ from imageprep_client.oci import digest as digests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.registries.verification import BlobCheck
+from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.memory import MemoryRegistry
+from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content
+from imageprep_client.testing.faults import Fault
+from imageprep_client.testing.registry import RegistryServer
 from tests import tripleo_tree
 from tests.recorder import Recorder
 from tests.trees import OnDisk
@@ -448,6 +452,25 @@ def test_unreadable(filled: ImageServeTree, monkeypatch) -> None:
     monkeypatch.setattr(Directory, "open_regular", refuse)
     with pytest.raises(errors.AccessDenied):
         sites.verify(filled)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/manifests/1", "1"),
+        (LAYER.descriptor.digest, LAYER.descriptor.digest),
+    ],
+)
+def test_attempts_at_what_fails(path: str, name: str) -> None:
+    """What a registry fails to read gets its attempts once: they take long."""
+    policy = RetryPolicy(attempts=3, base=0.001)
+    with RegistryServer() as server, RegistryClient(policy=policy) as client:
+        sites.add(server.content.store("ns/a"), IMAGE, "1")
+        server.faults.add(Fault("GET", path, status=500, times=None))
+        remote = sites.Remote(client, server.host)
+        assert sites.found(remote) == {("ns/a", name, "unreadable")}
+        # One is sent ahead of the attempts, whose failure is no attempt.
+        assert len(server.requests("GET", path)) <= 4
 
 
 @pytest.mark.parametrize("urls", [(), ("https://example.com/layer",)])

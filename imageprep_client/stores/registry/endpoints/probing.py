@@ -6,11 +6,14 @@ import contextlib
 import urllib.parse
 
 from imageprep_client import errors
-from imageprep_client.http import urls
+from imageprep_client.http import failures, urls
 from imageprep_client.http.transport import Response, Timeouts, Transports
 from imageprep_client.stores.registry.endpoints.hosts import Endpoint
 from imageprep_client.stores.registry.repository import Request
 from imageprep_client.stores.registry.session import API, USER_AGENT
+
+#: Answers of proxies that cannot reach a server.
+_OUT_OF_REACH = frozenset({502, 503, 504})
 
 
 def probe(
@@ -26,7 +29,8 @@ def probe(
 
     :param first: a GET or HEAD to send, whose response can be used; None:
         the version check of the distribution API.
-    :raises Unreachable: if no server answers.
+    :raises Unreachable: if no server answers, or only a proxy that cannot
+        reach it.
     """
     asked = first or Request("GET", "/v2/", endpoint.host)
     response = transports.of(endpoint.tls).send(
@@ -36,6 +40,9 @@ def probe(
         None,
         (min(timeouts.connect, 3.0), min(timeouts.read, 10.0)),
     )
+    if response.proxy and response.status in _OUT_OF_REACH:
+        response.discard()
+        raise failures.refused(response.url, response.proxy, response.status)
     no_registry = response.status == 400 or (
         response.status in urls.REDIRECTS and not _is_elsewhere(response)
     )

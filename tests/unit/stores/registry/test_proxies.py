@@ -76,8 +76,11 @@ def test_tls_is_tunnelled_and_verified(
 
 
 @pytest.mark.parametrize(
-    ("host", "login", "status"),
-    [("registry.test", "me:Zz9", 407), ("unknown.test", "", 502)],
+    ("host", "login", "status", "attempts", "hint"),
+    [
+        ("registry.test", "me:Zz9", 407, 1, "https_proxy needs a user"),
+        ("unknown.test", "", 502, 5, "in NO_PROXY"),
+    ],
 )
 def test_proxies_that_refuse(
     make_client: MakeClient,
@@ -85,8 +88,12 @@ def test_proxies_that_refuse(
     host: str,
     login: str,
     status: int,
+    attempts: int,
+    hint: str,
 ) -> None:
-    """The refusal of a proxy is reported, the proxy's password is not."""
+    """The refusal of a proxy is reported, the proxy's password is not; a
+    login that is missing is missing at the next attempt, too.
+    """
     with Proxy({}, login) as proxy:
         monkeypatch.setenv("https_proxy", f"http://me:wrong@{proxy.host}")
         with pytest.raises(errors.Unreachable) as caught:
@@ -94,6 +101,68 @@ def test_proxies_that_refuse(
     assert (
         str(caught.value) == f"{host} through the proxy: refused with {status}"
     )
+    assert proxy.log == [f"CONNECT {host}:443"] * attempts
+    assert hint in str(caught.value.hint)
+    assert f"http://{proxy.host}" in str(caught.value.hint)
+    assert "wrong" not in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("status", [403, 407])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_proxies_that_refuse_plain_requests(
+    server: RegistryServer,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    method: str,
+) -> None:
+    """What a proxy answers is not blamed on the login at the registry."""
+    page = b"<html><title>ERROR: Access denied</title>"
+    server.faults.add(Fault(method, status=status, body=page, times=None))
+    with Proxy({"registry.test:5000": server.host}) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://me:canary@{proxy.host}")
+        client = make_client(Hosts(insecure=["registry.test"]))
+        store = client.store("registry.test:5000", "ns/name")
+        with pytest.raises(errors.StoreError, match=str(status)) as caught:
+            store.resolve("1") if method == "GET" else store_suite.push(
+                store, BLOB
+            )
+    hint = str(caught.value.hint)
+    assert f"the proxy http://{proxy.host}" in hint
+    assert ("HTTP_PROXY" if status == 407 else "NO_PROXY") in hint
+
+
+def test_registries_that_refuse_behind_a_proxy(
+    server: RegistryServer,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The reason that a registry gives is its own."""
+    said = b'{"errors": [{"code": "DENIED", "message": "no access"}]}'
+    server.faults.add(Fault(status=403, body=said, times=None))
+    with Proxy({"registry.test:5000": server.host}) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.host}")
+        client = make_client(Hosts(insecure=["registry.test"]))
+        with pytest.raises(errors.AccessDenied, match="no access") as caught:
+            client.store("registry.test:5000", "ns/name").resolve("1")
+    assert "podman login" in str(caught.value.hint)
+
+
+def test_unknown_hosts_behind_a_proxy(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that cannot reach a registry is believed soon, as a name that
+    does not exist is.
+    """
+    with Proxy({}) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.host}")
+        client = make_client(
+            Hosts(insecure=["registry.test"]),
+            policy=RetryPolicy(attempts=12, base=0.001),
+        )
+        with pytest.raises(errors.Unreachable, match="refused with 502"):
+            client.store("registry.test:5000", "ns/name").resolve("1")
+    assert proxy.log.count("GET registry.test:5000") <= 5
 
 
 @pytest.mark.parametrize(

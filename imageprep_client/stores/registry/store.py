@@ -29,11 +29,7 @@ from imageprep_client.stores.registry.recent import Recent
 from imageprep_client.stores.registry.repository import Access, Request
 from imageprep_client.stores.registry.resolving import Denial
 from imageprep_client.stores.registry.session import RegistrySession
-from imageprep_client.stores.registry.uploads import Uploads
-
-#: Content up to this size is read before it is sent, so that the request can
-#: be repeated. Larger content is streamed.
-_SMALL = 128 * 1024
+from imageprep_client.stores.registry.uploads import SMALL, Uploads
 
 
 class RegistryStore:
@@ -168,7 +164,7 @@ class RegistryStore:
                     f" {expected.size} bytes is over {manifests.MAX_SIZE}"
                 )
             self._push_manifest(expected, _all(verified))
-        elif expected.size <= _SMALL:
+        elif expected.size <= SMALL:
             data = _all(verified)
             self._connect().retrier.retrying(
                 self._requests.what(expected),

@@ -19,6 +19,9 @@ from imageprep_client.stores.registry.repository import (
 )
 from imageprep_client.stores.registry.session import RegistrySession
 
+#: Content up to this size is read before it is sent, so that the request can
+#: be repeated. Larger content is streamed.
+SMALL = 128 * 1024
 #: A mount saves an upload; after so many faults the upload is begun.
 _MOUNTING = RetryPolicy(attempts=2)
 #: The default limit of nginx for a body, and so the largest chunk.
@@ -101,7 +104,9 @@ class Uploads:
 
         A registry that lacks the blob opens an upload instead. One that
         answers 404 is not asked so again: Pulp mounts only what is part of an
-        image, and HEAD finds what was pushed for one as well.
+        image, and HEAD finds what was pushed for one as well. Small content is
+        sent as quickly as HEAD is, and Pulp says that it has the empty layer
+        of docker, but takes no manifest with it before a push.
 
         :returns: whether the blob is there; None if HEAD has to tell.
         """
@@ -110,7 +115,7 @@ class Uploads:
                 return self.mount(registry, descriptor, self._repository.path)
             except errors.NotFound:
                 registry.opens_on_mount = False
-        return None
+        return None if descriptor.size > SMALL else False
 
     def send(
         self,

@@ -327,6 +327,10 @@ SCENARIOS: dict[str, Callable[[pathlib.Path], errors.ImagePrepError]] = {
     "the registry has no space left": lambda _: error_of(
         push, lasting("PUT", 507)
     ),
+    "the quota is used up, or the storage is full": lambda _: error_of(
+        push,
+        lasting("POST", 403, body=answer("DENIED", "Quota has been exceeded")),
+    ),
     "not supported by the registry": lambda _: error_of(
         lambda store: store.delete(IMAGE.descriptor), lasting("DELETE", 405)
     ),

@@ -44,6 +44,8 @@ _HINTS = {
     405: "the registry may be read-only, or a cache of another one",
     413: "usually a reverse proxy in front of the registry limits the size of"
     " a request, as client_max_body_size of nginx does; raise its limit",
+    507: "the quota is used up, or the storage is full: delete images, for"
+    " instance with prune, or raise the limit",
 }
 _DIGEST_CODES = frozenset({"DIGEST_INVALID"})
 #: Keys of a reason in answers that have no list of errors.
@@ -63,6 +65,9 @@ _XML_MESSAGE = re.compile(
 #: Answers that proxies give themselves.
 _OF_PROXIES = frozenset({403, 407, 502, 503, 504})
 _READS = frozenset({"GET", "HEAD"})
+#: The reasons of Quay and Harbor for a refusal of what exceeds a quota, whose
+#: status is that of denied access.
+_QUOTA = re.compile(r"\bquota\b|exceed the configured upper limit", re.I)
 _SIZE_CODES = frozenset({"SIZE_INVALID"})
 #: Codes about the content that was sent. distribution answers 500 with one of
 #: them when it refuses the URLs of a layer.
@@ -112,15 +117,15 @@ def _error(
         return errors.PartsUnknown(message, status=status)
     if status == 404:
         return errors.NotFound(message)
-    if status in (401, 403) or (status == 400 and code in _ACCESS_CODES):
-        return errors.AccessDenied(message)
     if status == 429:
         wait = retry_after(response.headers)
         return errors.TooManyRequests(message, retry_after=wait, status=status)
-    if status == 507:
-        return errors.NoSpace(message)
-    # In response to a read they mean that the request is malformed.
     sent = response.method not in _READS
+    if status == 507 or (sent and status < 500 and _QUOTA.search(said)):
+        return errors.NoSpace(message, hint=_HINTS[507])
+    if status in (401, 403) or (status == 400 and code in _ACCESS_CODES):
+        return errors.AccessDenied(message)
+    # In response to a read they mean that the request is malformed.
     if sent and code in _DIGEST_CODES:
         return errors.DigestMismatch(message)
     if sent and code in _SIZE_CODES:

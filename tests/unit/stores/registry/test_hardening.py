@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -452,6 +453,31 @@ def test_refused_uploads(
         trusted.store(guarded.host, "ns/new").push(
             blob.descriptor, blob.open()
         )
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "Quota has been exceeded on namespace",
+        "adding 5.0 MiB of storage resource, which when updated to current"
+        " usage of 8.0 MiB will exceed the configured upper limit of 10.0 MiB",
+    ],
+)
+def test_quotas(
+    guarded: RegistryServer, trusted: RegistryClient, reason: str
+) -> None:
+    """A quota that is used up is no lack of permissions, nor is a login
+    suspected.
+    """
+    entry = {"code": "DENIED", "message": reason}
+    body = json.dumps({"errors": [entry]}).encode()
+    guarded.faults.add(Fault("PUT", status=403, body=body, times=None))
+    blob = content.blob("new")
+    with pytest.raises(errors.NoSpace, match=reason[:20]) as caught:
+        trusted.store(guarded.host, "ns/new").push(
+            blob.descriptor, blob.open()
+        )
+    assert "credentials" not in str(caught.value.hint)
 
 
 def test_netrc_is_not_read(

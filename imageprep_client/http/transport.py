@@ -268,7 +268,9 @@ class Transport:
         try:
             raw = send(method, url, headers, body, timeout)
         except (urllib3.exceptions.HTTPError, OSError, UnicodeError) as error:
-            raise failures.unreachable(url, error, proxy) from None
+            unreachable = failures.unreachable(url, error, proxy)
+            unreachable.forwarded = bool(proxy) and not urls.is_https(url)
+            raise unreachable from None
         response = _answered(method, url, raw, timeout[1])
         response.proxy = proxy
         return response

@@ -136,7 +136,8 @@ class Uploads:
         redirect is followed with chunks, as a stream cannot be sent again.
 
         Storing large content may take longer than any timeout. It is not sent
-        again if the registry has it by now.
+        again if the registry has it by now. A proxy that broke the connection
+        gets chunks: squid 5 aborts many large requests.
 
         :raises ServerFault: temporary after the first 413, 404, 416 or
             redirect.
@@ -147,8 +148,10 @@ class Uploads:
             return
         try:
             self._send(registry, expected, body)
-        except errors.Unreachable:
+        except errors.Unreachable as error:
             self._unanswered.add(expected.digest)
+            if error.forwarded and registry.body_limit is None:
+                registry.body_limit = _CHUNK
             raise
 
     def _is_stored(

@@ -40,6 +40,23 @@ def test_plain_http(
     assert server.content.store("ns/name").exists(BLOB.descriptor)
 
 
+def test_proxies_that_break_large_requests(
+    server: RegistryServer,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Content that a proxy broke off is sent in chunks, as squid takes it."""
+    server.faults.add(Fault("PUT", larger_than=2**21, reset=True, times=None))
+    with Proxy({"registry.test:5000": server.host}) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.host}")
+        client = make_client(Hosts(insecure=["registry.test"]))
+        store = client.store("registry.test:5000", "ns/name")
+        with pytest.raises(errors.Unreachable):
+            store_suite.push(store, BLOB)
+        store_suite.push(store, BLOB)
+    assert server.content.store("ns/name").exists(BLOB.descriptor)
+
+
 def test_scanning(
     server: RegistryServer,
     make_client: MakeClient,

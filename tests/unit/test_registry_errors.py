@@ -314,12 +314,20 @@ SCENARIOS: dict[str, Callable[[pathlib.Path], errors.ImagePrepError]] = {
     "manifest unknown": lambda _: error_of(
         resolve, lasting("HEAD", 404), lasting("GET", 404)
     ),
+    "a cache in front of the registry gave this answer": lambda _: error_of(
+        resolve,
+        lasting("HEAD", 404),
+        lasting("GET", 404, headers={"Age": "7"}),
+    ),
     "digest is <digest>, expected <digest>": lambda _: error_of(
         lambda store: store.fetch(BLOB.descriptor).read(),
         Fault("GET", "/blobs/", corrupt=5, times=None),
     ),
     "this may be no registry, or one that is read-only": lambda _: error_of(
         push, lasting("POST", 404)
+    ),
+    "the registry does not know an upload that it opened": lambda _: error_of(
+        push, lasting("PUT", 404), lasting("PATCH", 404)
     ),
     "too large for the registry, or for a proxy in front of it": lambda _: (
         error_of(push, *(lasting(m, 413) for m in ("PUT", "PATCH")))

@@ -116,7 +116,7 @@ def _error(
     if manifest and status < 500 and code in _PARTS_UNKNOWN:
         return errors.PartsUnknown(message, status=status)
     if status == 404:
-        return errors.NotFound(message)
+        return errors.NotFound(message, hint=_of_cache(response))
     if status == 429:
         wait = retry_after(response.headers)
         return errors.TooManyRequests(message, retry_after=wait, status=status)
@@ -137,6 +137,17 @@ def _error(
         return errors.Refused(message, hint=hint, status=status)
     return errors.ServerFault(
         message, temporary=status in TEMPORARY, status=status
+    )
+
+
+def _of_cache(response: Response) -> str | None:
+    """A hint for an answer that a cache has kept, by RFC 9111."""
+    age = response.headers.get("Age", "").strip()
+    if not (age.isascii() and age.isdigit() and age.strip("0")):
+        return None
+    return (
+        f"a cache in front of the registry gave this answer, which is"
+        f" {age[:9]} s old: let it keep no answers of 404"
     )
 
 

@@ -35,6 +35,11 @@ _NO_UPLOADS = (
 #: of its own: if the connection breaks, Pulp keeps the part of a PUT that it
 #: received, under the digest of the whole, and takes no other content for it.
 _IN_PARTS = "X-Registry-Supports-Signatures"
+_UNKNOWN = (
+    "the registry does not know an upload that it opened: if there are several"
+    " behind a load balancer, they need the same storage and secret, or each"
+    " client always the same one"
+)
 _SENT = frozenset({200, 201, 202, 204})
 _OPENED = frozenset({200, 202, 204})
 
@@ -311,6 +316,8 @@ class Uploads:
                     " X-Forwarded-Proto, and to rewrite Location where it"
                     " rewrites paths"
                 )
+            elif isinstance(error, errors.NotFound):
+                error.hint = error.hint or _UNKNOWN
             raise
 
     def _patch(

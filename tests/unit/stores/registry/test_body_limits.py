@@ -125,8 +125,9 @@ def test_chunks_are_tried_once_after_404(
         Fault(path="/uploads/", larger_than=0, status=404, times=None)
     )
     store = client.destination(server.host, "ns/name")
-    with pytest.raises(errors.NotFound):
+    with pytest.raises(errors.NotFound) as caught:
         store.push(SMALL.descriptor, SMALL.open())
+    assert "several behind a load balancer" in str(caught.value.hint)
     assert len(server.requests("PUT")) == len(server.requests("PATCH")) == 1
 
 

@@ -755,3 +755,16 @@ def test_pages_in_place_of_answers(
         with pytest.raises(errors.StoreError) as caught:
             ask()
         assert "a web page" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("age", "cached"), [("7", True), ("0", False), ("", False), ("x", False)]
+)
+def test_absence_that_a_cache_remembers(
+    server: RegistryServer, client: RegistryClient, age: str, cached: bool
+) -> None:
+    """A cache that kept an answer of 404 is named: the image may be there."""
+    server.faults.add(Fault(status=404, headers={"Age": age}, times=None))
+    with pytest.raises(errors.NotFound) as caught:
+        client.store(server.host, "ns/name").resolve("1")
+    assert ("a cache in front" in str(caught.value.hint)) is cached

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -58,13 +57,13 @@ class PruneResult:
     :ivar kept: how many tags are left.
     :ivar collected: whether the space is free now; otherwise the registry
         frees it when it collects its garbage.
-    :ivar failure: what ended it before everything was done, or None.
+    :ivar failures: why the rest was not deleted.
     """
 
     rows: Sequence[Deleted]
     kept: int
     collected: bool
-    failure: errors.ImagePrepError | None = None
+    failures: Sequence[errors.ImagePrepError] = ()
 
     @property
     def size(self) -> int:
@@ -357,15 +356,37 @@ def _from_files(plan: _Plan, registry: KeepsFiles) -> None:
 
 
 def _from_registry(plan: _Plan, request: PruneRequest) -> PruneResult:
-    """Delete manifests of a registry, parents before their children."""
+    """Delete manifests of a registry, parents before their children.
+
+    What the registry refuses to delete, such as an immutable tag, is left, and
+    so are the manifests below it. Without access to a repository nothing else
+    is tried there.
+    """
     if request.dry_run:
         return _result(plan, collected=False)
     done: set[tuple[str, str]] = set()
+    failures: list[errors.ImagePrepError] = []
+    denied: set[str] = set()
+    left: set[str] = set()
 
     def one(step: tuple[RepositoryGraph, str]) -> None:
         graph, digest = step
-        with contextlib.suppress(errors.NotFound):
+        if graph.name in denied:
+            return
+        try:
             _delete(graph, digest)
+        except errors.NotFound:
+            pass
+        except (errors.AccessDenied, errors.Refused) as error:
+            if isinstance(error, errors.Refused) and error.status == 405:
+                # The registry is not set up to delete anything.
+                raise
+            if graph.name not in denied:
+                failures.append(error)
+            if isinstance(error, errors.AccessDenied):
+                denied.add(graph.name)
+            left.add(graph.name)
+            return
         done.add((graph.name, digest))
 
     levels: dict[int, list[tuple[RepositoryGraph, str]]] = {}
@@ -373,19 +394,18 @@ def _from_registry(plan: _Plan, request: PruneRequest) -> PruneResult:
         height = _height(part.graph)
         for digest in part.manifests:
             levels.setdefault(height(digest), []).append((part.graph, digest))
-    failures: list[errors.ImagePrepError] = []
     with Workers(request.concurrency, keep_going=False) as workers:
         for _, steps in sorted(levels.items(), reverse=True):
-            failed = workers.each(one, steps)
-            failures += [error for _, error in failed]
-            if failures:
+            wanted = [step for step in steps if step[0].name not in left]
+            failed = [error for _, error in workers.each(one, wanted)]
+            failures += failed[:1]
+            if failed:
                 break
     if not failures:
         return _result(plan, collected=False)
-    failure = failures[0]
     if not done:
-        raise failure
-    return _result(plan, collected=False, done=done, failure=failure)
+        raise failures[0]
+    return _result(plan, collected=False, done=done, failures=failures)
 
 
 def _delete(graph: RepositoryGraph, digest: str) -> None:
@@ -399,13 +419,15 @@ def _result(
     *,
     collected: bool,
     done: set[tuple[str, str]] | None = None,
-    failure: errors.ImagePrepError | None = None,
+    failures: Sequence[errors.ImagePrepError] = (),
 ) -> PruneResult:
-    rows = [
-        Deleted(part.graph.name, row, part.sizes[row])
-        for part in plan.doomed
-        for row in part.rows
-        if done is None
-        or (part.graph.name, part.graph.tags.get(row, row)) in done
-    ]
-    return PruneResult(rows, plan.kept, collected, failure)
+    rows: list[Deleted] = []
+    kept = plan.kept
+    for part in plan.doomed:
+        tags = part.graph.tags
+        for row in part.rows:
+            if done is None or (part.graph.name, tags.get(row, row)) in done:
+                rows.append(Deleted(part.graph.name, row, part.sizes[row]))
+            elif row in tags:
+                kept += 1
+    return PruneResult(rows, kept, collected, failures)

@@ -90,9 +90,9 @@ class Prune(base.Lister):
         self.summary = _balance(result, dry_run=parsed_args.dry_run)
         if parsed_args.dry_run and result.rows:
             self.next_step = "next: prune without --dry-run"
-        if result.failure:
+        if result.failures:
             self.failure = errors.PartialFailure(
-                "not everything was deleted", [result.failure]
+                "not everything was deleted", result.failures
             )
         return self.columns, (
             (row.repository, columns.Digest(row.name), columns.Size(row.size))

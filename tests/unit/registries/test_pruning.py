@@ -27,6 +27,7 @@ from tests.unit.registries.sites import HOST, add, prune, put
 LAYER = content.blob("layer")
 OLD = content.image("old", [LAYER, content.blob("o")])
 NEW = content.image("new", [LAYER, content.blob("n")])
+INDEX = content.index({"linux/amd64": OLD, "linux/arm64": NEW})
 
 
 @pytest.fixture
@@ -489,4 +490,60 @@ def test_registry_that_stops(tmp_path: Path) -> None:
     add(registry.store("ns/b"), OLD, "1", "other")
     result = prune(registry, tmp_path, f"{HOST}/ns/a:3")
     assert rows(result).keys() == {("ns/a", "1"), ("ns/a", "2")}
-    assert str(result.failure) == "out of order"
+    assert list(map(str, result.failures)) == ["out of order"]
+
+
+class Guarded(MemoryStore):
+    """Refuses some deletions, as of immutable tags."""
+
+    asked = 0
+
+    def delete(self, descriptor) -> None:
+        Guarded.asked += 1
+        if self.repository == "ns/denied":
+            raise errors.AccessDenied("ns/denied: access denied")
+        if descriptor == INDEX.descriptor or descriptor == OLD.descriptor:
+            raise errors.Refused(f"{self.repository}: immutable", status=409)
+        super().delete(descriptor)
+
+
+class GuardedRegistry(MemoryRegistry):
+    """Gives stores that refuse some deletions."""
+
+    def store(self, repository: str) -> MemoryStore:
+        return Guarded(self, repository)
+
+
+def test_refused_deletions(tmp_path: Path) -> None:
+    """What is refused is left with the images below it, and named; all else
+    is deleted.
+    """
+    registry = GuardedRegistry()
+    for name in ("ns/a", "ns/b"):
+        add(registry.store(name), OLD, "1")
+        add(registry.store(name), NEW, "2")
+    add(registry.store("ns/c"), INDEX, "1")
+    put(registry.store("ns/c"), [*OLD.pieces, *NEW.pieces])
+    add(registry.store("ns/d"), content.image("kept"), "3")
+    result = prune(registry, tmp_path, f"{HOST}/ns/d:3")
+    assert rows(result).keys() == {("ns/a", "2"), ("ns/b", "2")}
+    assert sorted(map(str, result.failures)) == [
+        f"ns/{name}: immutable" for name in "abc"
+    ]
+    assert result.kept == 4
+    assert registry.store("ns/c").exists(NEW.descriptor)
+
+
+def test_repositories_of_others(tmp_path: Path) -> None:
+    """A repository without access is tried once, and others are pruned."""
+    registry = GuardedRegistry()
+    for number in range(20):
+        image = content.image(f"image-{number}")
+        add(registry.store("ns/denied"), image, str(number))
+    add(registry.store("ns/a"), NEW, "2")
+    add(registry.store("ns/d"), content.image("kept"), "3")
+    Guarded.asked = 0
+    result = prune(registry, tmp_path, f"{HOST}/ns/d:3")
+    assert rows(result).keys() == {("ns/a", "2")}
+    assert list(map(str, result.failures)) == ["ns/denied: access denied"]
+    assert Guarded.asked < 10

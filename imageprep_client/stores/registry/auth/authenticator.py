@@ -259,6 +259,8 @@ class Authenticator:
                 hint = (
                     f"used {of}, which got a token and may lack the permission"
                 )
+        else:
+            hint += " or lack the permission"
         return f"{hint}; some registries answer so for what does not exist"
 
     def _credential(self, repository: str) -> RegistryCredential | None:

@@ -385,6 +385,21 @@ def test_wrong_passwords_get_no_token(make_client: MakeClient) -> None:
         assert "which may be wrong" in str(caught.value.hint)
 
 
+def test_basic_credentials_may_lack_a_permission(
+    make_client: MakeClient,
+) -> None:
+    """Without tokens, a wrong password and a missing permission look alike."""
+    with RegistryServer(gate=Basic("me", PASSWORD)) as server:
+        server.faults.add(Fault("POST", status=403, times=None))
+        store = with_password(make_client, server).destination(
+            server.host, "ns/name"
+        )
+        blob = content.blob("denied", 1000)
+        with pytest.raises(errors.AccessDenied) as caught:
+            store.push(blob.descriptor, blob.open())
+        assert "may be wrong or lack the permission" in str(caught.value.hint)
+
+
 def test_tokens_that_are_fetched_at_once(make_client: MakeClient) -> None:
     """A server that hashes passwords slowly is not asked for all tokens at
     once, however many requests the registry gets.

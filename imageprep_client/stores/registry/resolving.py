@@ -107,13 +107,14 @@ class Resolver:
         if HEAD succeeded before. At a destination most content is absent at
         first, so that GET follows only if HEAD is not supported.
         """
-        kind = "manifests" if "/manifests/" in request.url else "blobs"
+        kind = _kind(request)
         if response.status == 200:
-            registry.answers_head.add(kind)
+            registry.answers_head[kind] = True
             return False
         if response.status == 405 or response.status in urls.REDIRECTS:
+            registry.answers_head[kind] = False
             return True
-        if response.status == 404 and kind in registry.answers_head:
+        if response.status == 404 and registry.answers_head.get(kind):
             return False
         return self._denial is Denial.ERROR
 
@@ -202,6 +203,15 @@ class Resolver:
             raise
         self._manifests.add(descriptor.digest, data)
         return descriptor
+
+
+def _kind(request: Request) -> str:
+    return "manifests" if "/manifests/" in request.url else "blobs"
+
+
+def answers_no_head(registry: RegistrySession, request: Request) -> bool:
+    """Whether GET has to follow HEAD, as it had to before."""
+    return registry.answers_head.get(_kind(request)) is False
 
 
 def _is_bad_login(response: Response) -> bool:

@@ -52,7 +52,7 @@ class RegistrySession:
     :ivar base: URL that ``/v2/...`` is appended to.
     :ivar retrier: for what takes several requests.
     :ivar authenticator: the login of all its requests.
-    :ivar answers_head: such as ``"blobs"``, for which HEAD succeeded.
+    :ivar answers_head: whether HEAD tells of ``"blobs"``, if that is known.
     :ivar opens_on_mount: False once a mount of what is absent was a 404.
     :ivar body_limit: the size of chunks after a 413; None before.
     :param limit: bounds the requests that are sent to it at once.
@@ -70,7 +70,7 @@ class RegistrySession:
         self.name = endpoint.host
         self.base = endpoint.base
         self.retrier = retrier
-        self.answers_head: set[str] = set()
+        self.answers_head: dict[str, bool] = {}
         self.opens_on_mount = True
         self.body_limit: int | None = None
         self._kept: dict[tuple[str, str], tuple[Response, str | None]] = {}

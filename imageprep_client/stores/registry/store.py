@@ -99,6 +99,8 @@ class RegistryStore:
         def look(place: Replica) -> bool:
             registry = place.connect()
             request = place.requests.content("HEAD", descriptor)
+            if resolving.answers_no_head(registry, request):
+                return self._exists_by_get(registry, request, descriptor.size)
             try:
                 response = self._resolver.head(registry, request)
             except errors.NotFound:

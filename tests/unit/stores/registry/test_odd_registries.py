@@ -108,6 +108,21 @@ def test_storage_refuses_head(
         assert not storage.requests("HEAD")
 
 
+def test_heads_that_are_of_no_use(
+    filled: RegistryServer, client: RegistryClient
+) -> None:
+    """Where HEAD is redirected elsewhere, GET alone looks for other blobs."""
+    with RegistryServer(filled.content) as storage:
+        filled.behaviour.redirect_blobs = storage.url
+        for part in IMAGE.parts:
+            store = client.destination(filled.host, "ns/name")
+            assert store.exists(part.descriptor)
+        assert not store.exists(content.blob("none").descriptor)
+        assert len(filled.requests("HEAD")) == 1
+        looked = filled.requests("GET", "/blobs/")
+        assert len(looked) == len(IMAGE.parts) + 1
+
+
 def test_manifests_elsewhere(client: RegistryClient) -> None:
     """A manifest whose HEAD is redirected elsewhere is read there."""
     with RegistryServer() as storage, RegistryServer() as front:

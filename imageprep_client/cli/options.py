@@ -134,13 +134,8 @@ def deployment(parsed_args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def add_deployment_options(
-    parser: argparse.ArgumentParser, roles: str = "all images"
-) -> None:
-    """Add the options that name environments, roles and image table.
-
-    :param roles: the default of ``--roles-file``, for its help.
-    """
+def add_deployment_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name environments, roles and image table."""
     from imageprep_client.client import releases
 
     add_environment_option(
@@ -163,7 +158,7 @@ def add_deployment_options(
         action="append",
         dest="roles_files",
         help="File with a list of roles (repeatable); only the images of"
-        f" their enabled services are prepared (default: {roles})",
+        " their enabled services are prepared (default: all images)",
     )
     parser.add_argument(
         "--release",

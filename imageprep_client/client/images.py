@@ -45,7 +45,6 @@ __all__ = [
     "place",
     "report",
     "report_page",
-    "roles_files",
 ]
 
 _ENVIRONMENTS = "~/.tripleo/environments"
@@ -55,26 +54,6 @@ def environment_directories() -> list[str]:
     """The directories whose environments are read without being named."""
     exists = os.path.lexists(os.path.expanduser(_ENVIRONMENTS))
     return [_ENVIRONMENTS] if exists else []
-
-
-def roles_files(given: Sequence[str], *, default: bool) -> list[str]:
-    """The roles files of a deployment.
-
-    A relative name that does not exist is looked up among the heat templates
-    of the undercloud.
-
-    :param default: whether the roles of these templates, if there are any,
-        are used when no file is given.
-    """
-    templates = undercloud.TEMPLATES
-    if not given and default:
-        own = os.path.join(templates, "roles_data.yaml")
-        return [own] if os.path.exists(own) else []
-    there = [os.path.join(templates, path) for path in given]
-    return [
-        found if os.path.exists(found) and not os.path.exists(path) else path
-        for path, found in zip(given, there, strict=True)
-    ]
 
 
 class ContainerImages:

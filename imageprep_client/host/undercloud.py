@@ -8,8 +8,6 @@ import socket
 #: Where the undercloud's web server serves images from, and on which port.
 TREE = "/var/lib/image-serve"
 PORT = 8787
-#: Where its heat templates are installed.
-TEMPLATES = "/usr/share/openstack-tripleo-heat-templates"
 
 
 def registry() -> str:

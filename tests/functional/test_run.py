@@ -496,47 +496,6 @@ def _role(name: str, *services: str) -> str:
     )
 
 
-@pytest.fixture
-def templates(site: Deployment, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Heat templates of this host, with the roles of an undercloud."""
-    monkeypatch.setattr(undercloud, "TEMPLATES", str(site.home / "templates"))
-    site.write(
-        "templates/roles_data.yaml",
-        _role("Controller", deployment.SERVICES["keystone"]),
-    )
-    site.write(
-        "templates/roles/Compute.yaml",
-        _role("Compute", deployment.SERVICES["nova-compute"]),
-    )
-    return str(site.home / "templates")
-
-
-def test_roles_of_the_templates(site: Deployment, templates: str) -> None:
-    """They count where no roles file is given, which a note says."""
-    path = f"{templates}/roles_data.yaml"
-    site.run(
-        *TREE,
-        *OUTPUT,
-        stderr=f"only images for the roles in {re.escape(path)} are prepared,"
-        " since no --roles-file is given",
-    )
-
-    assert "ContainerKeystoneImage" in site.defaults()
-    assert "ContainerNovaComputeImage" not in site.defaults()
-
-
-@pytest.mark.usefixtures("templates")
-def test_roles_file_among_the_templates(site: Deployment) -> None:
-    """A relative name is looked up there if there is no such file."""
-    for name in ("roles/Compute.yaml", "roles_data.yaml"):
-        site.write("roles_data.yaml", "[]")
-        site.run(*TREE, *OUTPUT, "--roles-file", name)
-
-        assert "ContainerNovaComputeImage" in site.defaults()
-        all_roles = name == "roles_data.yaml"
-        assert ("ContainerKeystoneImage" in site.defaults()) is all_roles
-
-
 def test_roles(site: Deployment) -> None:
     """Only images of services that some role has are prepared."""
     site.write("one.yaml", _role("A", deployment.SERVICES["keystone"]))

@@ -43,11 +43,6 @@ class Run(base.Lister):
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import images
 
-        given = parsed_args.roles_files
-        planned = parsed_args.plan or parsed_args.plan_dir
-        parsed_args.roles_files = images.roles_files(
-            given, default=not planned
-        )
         request = options.request(
             images.PrepareRequest,
             parsed_args,
@@ -61,11 +56,6 @@ class Run(base.Lister):
         )
         header = self.header()
         with self.observing() as observer:
-            for path in parsed_args.roles_files if not given else ():
-                observer.note(
-                    f"only images for the roles in {path} are prepared, since"
-                    " no --roles-file is given"
-                )
             result = images.ContainerImages(
                 options.registry_options(parsed_args)
             ).prepare(
@@ -145,12 +135,7 @@ def _next_step(
 
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
-    options.add_deployment_options(
-        parser,
-        "the roles of the plan; without a plan, roles_data.yaml in"
-        " /usr/share/openstack-tripleo-heat-templates, where relative names"
-        " are looked up as well; if there is none, all images",
-    )
+    options.add_deployment_options(parser)
     options.add_plan_options(
         parser,
         "Deployment plan in the object store of the cloud: its environments"

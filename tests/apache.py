@@ -43,6 +43,14 @@ AddHandler type-map .var
 """
 
 
+_TYPE_MAPS = "  AddType application/x-type-map .type-map\n"
+
+
+def old_undercloud_virtual_host(tree: str, listen: str) -> str:
+    """The virtual host that an undercloud up to Victoria has."""
+    return undercloud_virtual_host(tree, listen).replace(_TYPE_MAPS, "")
+
+
 def undercloud_virtual_host(tree: str, listen: str) -> str:
     """The virtual host that an undercloud has."""
     return f"""
@@ -50,8 +58,7 @@ Listen {listen}
 <VirtualHost {listen}>
   DocumentRoot "{tree}"
   Header set Docker-Distribution-Api-Version "registry/2.0"
-  AddType application/x-type-map .type-map
-  <Directory "{tree}">
+{_TYPE_MAPS}  <Directory "{tree}">
     Options FollowSymLinks MultiViews
     AllowOverride FileInfo
     Require all granted

@@ -64,6 +64,9 @@ SERVERS: dict[
     "undercloud": functools.partial(
         apache.running, apache.undercloud_virtual_host, hostile=False
     ),
+    "old undercloud": functools.partial(
+        apache.running, apache.old_undercloud_virtual_host, hostile=False
+    ),
     "printed": functools.partial(
         apache.running, printed.virtual_host, hostile=True
     ),

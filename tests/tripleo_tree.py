@@ -31,6 +31,9 @@ def write(tree: Path, repository: str, image: content.Image, tag: str) -> None:
         text += f"Content-Type: {variant.media_type}\n"
         text += f"URI: {variant.digest}/index.json\n\n"
     (home / "manifests" / f"{tag}.type-map").write_text(text)
+    (home / "manifests" / ".htaccess").write_text(
+        "AddHandler type-map .type-map\nMultiviewsMatch Handlers\n"
+    )
     _lists(tree, repository, [tag])
 
 

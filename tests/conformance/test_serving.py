@@ -1,8 +1,9 @@
-"""One set of claims about the answers of three servers of a tree.
+"""One set of claims about the answers of four servers of a tree.
 
-``undercloud`` is Apache with the virtual host of an undercloud, ``printed``
-Apache with what ``registry config`` prints, in a host whose other settings
-would spoil blobs, ``serve`` is ``registry serve``.
+``undercloud`` is Apache with the virtual host of an undercloud, ``old
+undercloud`` with that of one up to Victoria, ``printed`` Apache with what
+``registry config`` prints, in a host whose other settings would spoil blobs,
+``serve`` is ``registry serve``.
 """
 
 from __future__ import annotations

@@ -205,13 +205,16 @@ class TreeCatalog:
         """
         tree, paths = self.tree, layout.RepositoryPaths(repository)
         half_made = []
-        for name, _ in tree.scan(paths.manifests):
+        for name, kind in tree.scan(paths.manifests):
             if self._is_half_made(paths, name):
                 half_made.append(name)
+            elif name == layout.HTACCESS and kind is not Kind.DIRECTORY:
+                continue
             elif not layout.is_below(tree, f"{paths.manifests}/{name}"):
                 return
         for name in half_made:
             tree.remove_directory(paths.manifest_directory(name))
+        tree.unlink(paths.tag_headers)
         self.unlist_repository(repository)
         self.list_written(repository)
         if self._indexes:

@@ -15,6 +15,12 @@ _DIGEST = re.compile(
     r'^\s*Header\s+set\s+Docker-Content-Digest\s+"?([^"\s]+)', re.I | re.M
 )
 
+#: For a directory of type maps. The virtual host of an undercloud up to
+#: Victoria does not tell what they are.
+TYPE_MAPS = b"AddType application/x-type-map .type-map\n"
+#: The same as tripleo-common wrote it, up to Wallaby.
+OLD_TYPE_MAPS = b"AddHandler type-map .type-map\nMultiviewsMatch Handlers\n"
+
 #: For the directory of referrers: all are indexes, and where there is none,
 #: the empty one answers. A server without mod_rewrite answers 404.
 REFERRERS = (

@@ -166,18 +166,25 @@ def _strays(tree: TreeDirectory, store: ImageServeStore) -> Iterator[Defect]:
         digest = name.removesuffix(layout.LAYER_SUFFIX)
         regular = tree.regular_size(path) is not None
         content = digests.is_valid(digest) and regular
-        headers = tree.read(path, _MAX_HEADERS) if name[0] == "." else None
-        own = path == paths.blob_headers and headers == htaccess.EMPTY_BLOBS
+        own = path == paths.blob_headers and _has(
+            tree, path, htaccess.EMPTY_BLOBS
+        )
         if not content and not own and not layout.is_below(tree, path):
             yield Defect(f"blobs/{name}", STRAY)
     tags = set(store.tags())
     for name in tree.entries(paths.manifests):
+        path = f"{paths.manifests}/{name}"
         tag = name.removesuffix(layout.TYPE_MAP_SUFFIX)
         manifest = digests.is_valid(name) or tag in tags
-        if not manifest and not layout.is_below(
-            tree, f"{paths.manifests}/{name}"
-        ):
+        own = path == paths.tag_headers and _has(
+            tree, path, htaccess.TYPE_MAPS, htaccess.OLD_TYPE_MAPS
+        )
+        if not manifest and not own and not layout.is_below(tree, path):
             yield Defect(f"manifests/{name}", STRAY)
+
+
+def _has(tree: TreeDirectory, path: str, *contents: bytes) -> bool:
+    return tree.read(path, _MAX_HEADERS) in contents
 
 
 def _referrers(

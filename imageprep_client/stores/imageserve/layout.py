@@ -13,6 +13,7 @@
     v2/<repository>/manifests/<digest>/index.json    a manifest or an index
     v2/<repository>/manifests/<digest>/.htaccess     its response headers
     v2/<repository>/manifests/<tag>.type-map     what a tag names
+    v2/<repository>/manifests/.htaccess          their media type
     v2/<repository>/manifests/<tag>              the same, older: a symlink
     v2/<repository>/referrers/<digest>           an index of its referrers
     v2/<repository>/referrers/index.json         for a manifest without any
@@ -82,6 +83,7 @@ class RepositoryPaths:
         self.blobs = f"{self.home}/blobs"
         self.blob_headers = f"{self.blobs}/{HTACCESS}"
         self.manifests = f"{self.home}/manifests"
+        self.tag_headers = f"{self.manifests}/{HTACCESS}"
         self.tags = f"{self.home}/tags"
         self.tags_list = f"{self.tags}/list"
         self.referrers = f"{self.home}/referrers"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from imageprep_client.host.reading import Kind
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import reference as references
-from imageprep_client.stores.imageserve import layout, typemap
+from imageprep_client.stores.imageserve import htaccess, layout, typemap
 from imageprep_client.stores.imageserve.catalog import TreeCatalog
 from imageprep_client.stores.imageserve.typemap import Variant
 
@@ -73,6 +73,8 @@ class Tags:
 
     def write(self, tag: str, variants: Sequence[Variant]) -> None:
         """Point a tag at these; an older link is replaced."""
+        if self._tree.status(self._paths.tag_headers) is None:
+            self._tree.put(self._paths.tag_headers, htaccess.TYPE_MAPS)
         content = typemap.render(tag, variants)
         self._tree.put(self._paths.type_map(tag), content)
         self._unlink_older(tag)

@@ -108,6 +108,25 @@ class TestLayout:
             f"URI: {IMAGE.descriptor.digest}/index.json\n\n"
         )
 
+    def test_type_of_type_maps(self, tree: ImageServeTree) -> None:
+        """It is beside them, unless tripleo-common wrote how to read them."""
+        store = tree.store("ns/app")
+        put(store, IMAGE, "17.1")
+        headers = OnDisk(store).manifests / ".htaccess"
+        assert (
+            headers.read_text()
+            == "AddType application/x-type-map .type-map\n"
+        )
+        store = tree.store("old/app")
+        tripleo_tree.write(tree.path, "old/app", IMAGE, "16.2")
+        headers = OnDisk(store).manifests / ".htaccess"
+        before = headers.read_text()
+        put(store, OTHER, "17.1")
+        assert headers.read_text() == before
+        for image in (IMAGE, OTHER):
+            store.delete(image.descriptor)
+        assert not OnDisk(store).manifests.exists()
+
     def test_tag_of_an_index(self, store: ImageServeStore) -> None:
         """A tag of an index offers its linux/amd64 image, with low weight."""
         put(store, INDEX, "17.1")

@@ -187,14 +187,17 @@ class RegistryClient:
         if known is not None:
             return known
         answers: list[Response] = []
+        reasons: list[str] = []
 
         def answers_at(endpoint: Endpoint) -> bool:
             answer = probing.probe(
                 endpoint, self._transports, self._timeouts, first
             )
-            if answer is not None:
-                answers.append(answer)
-            return answer is not None
+            if isinstance(answer, str):
+                reasons.append(answer)
+                return False
+            answers.append(answer)
+            return True
 
         # A mistyped name is reported within seconds.
         looking = Retrier(
@@ -208,6 +211,10 @@ class RegistryClient:
         except errors.Unreachable as error:
             if self._advise and error.errno == errno.ECONNREFUSED:
                 error.hint = self._advise(name) or None
+            raise
+        except errors.ServerFault as error:
+            if said := "; ".join(filter(None, dict.fromkeys(reasons))):
+                error.hint = f"another server does, which says: {said}"
             raise
         retrier = Retrier(self._policy, self._observer, self._stop)
         made = session.RegistrySession(

@@ -64,6 +64,8 @@ _XML_MESSAGE = re.compile(
 )
 #: Answers that proxies give themselves.
 _OF_PROXIES = frozenset({403, 407, 502, 503, 504})
+#: The title of a web page, without the status before it.
+_TITLE = re.compile(rb"<title>\s*(?:\d{3}\s+)?([^<]+)</title>", re.IGNORECASE)
 _READS = frozenset({"GET", "HEAD"})
 #: The reasons of Quay and Harbor for a refusal of what exceeds a quota, whose
 #: status is that of denied access.
@@ -184,6 +186,11 @@ def _phrase(status: int) -> str:
     return "unexpected answer"
 
 
+def reason(response: Response) -> str:
+    """The reason that an answer gives, or empty; the answer is read."""
+    return _reason(response)[1]
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """The seconds of a Retry-After header in either form, or None."""
     text = headers.get("Retry-After", "").strip()
@@ -226,7 +233,9 @@ def _reason(response: Response) -> tuple[str, str]:
         if code == "UNKNOWN" and detail and isinstance(detail, str):
             message = f"{message}: {detail}"
     except errors.MALFORMED:
-        return "", ""
+        # Web servers tell there what they find wrong with a request.
+        title = _TITLE.search(body) if response.status == 400 else None
+        return "", _line(title[1].decode(errors="replace")) if title else ""
     return str(code or ""), _line(message if isinstance(message, str) else "")
 
 

@@ -8,6 +8,7 @@ import urllib.parse
 from imageprep_client import errors
 from imageprep_client.http import failures, urls
 from imageprep_client.http.transport import Response, Timeouts, Transports
+from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.endpoints.hosts import Endpoint
 from imageprep_client.stores.registry.repository import Request
 from imageprep_client.stores.registry.session import API, USER_AGENT
@@ -21,14 +22,16 @@ def probe(
     transports: Transports,
     timeouts: Timeouts,
     first: Request | None = None,
-) -> Response | None:
-    """The response of a registry at this endpoint; None if there is none.
+) -> Response | str:
+    """The response of a registry at this endpoint.
 
     No secret is sent. TLS servers answer a plain request with 400, and web
     servers redirect it to TLS or a login: neither is a registry.
 
     :param first: a GET or HEAD to send, whose response can be used; None:
         the version check of the distribution API.
+    :returns: for a server that is no registry, the reason that it gives, or
+        an empty text.
     :raises Unreachable: if no server answers, or only a proxy that cannot
         reach it.
     """
@@ -43,15 +46,19 @@ def probe(
     if response.proxy and response.status in _OUT_OF_REACH:
         response.discard()
         raise failures.refused(response.url, response.proxy, response.status)
-    no_registry = response.status == 400 or (
+    if response.status == 400 or (
         response.status in urls.REDIRECTS and not _is_elsewhere(response)
-    )
-    if no_registry and first is not None:
+    ):
         # Some registries answer so for this object only.
-        no_registry = probe(endpoint, transports, timeouts) is None
-    if no_registry or first is None:
+        if first is None:
+            return answers.reason(response)
+        checked = probe(endpoint, transports, timeouts)
+        if isinstance(checked, str):
+            response.discard()
+            return checked
+    elif first is None:
         response.discard()
-    return None if no_registry else response
+    return response
 
 
 def _is_elsewhere(response: Response) -> bool:

@@ -783,3 +783,27 @@ def test_absence_that_a_cache_remembers(
     with pytest.raises(errors.NotFound) as caught:
         client.store(server.host, "ns/name").resolve("1")
     assert ("a cache in front" in str(caught.value.hint)) is cached
+
+
+def test_servers_that_say_why(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """The page of a web server that takes no request has the reason."""
+    page = b"<html><head><title>400 No required SSL certificate</title>"
+    server.faults.add(Fault(status=400, body=page, times=None))
+    with pytest.raises(errors.ServerFault, match="no registry") as caught:
+        client.store(server.host, "ns/name").resolve("1")
+    assert "says: No required SSL certificate" in str(caught.value.hint)
+
+
+def test_pages_with_a_reason(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """So has that of one that takes others."""
+    page = b"<html>\r\n<title>400 Request Header Too Large</title>\r\n"
+    server.faults.add(Fault("POST", status=400, body=page, times=None))
+    blob = content.blob("page")
+    with pytest.raises(errors.Refused, match="Request Header Too Large"):
+        client.destination(server.host, "ns/name").push(
+            blob.descriptor, blob.open()
+        )

@@ -48,11 +48,13 @@ class Resolver:
     """Resolves references to manifests of one repository.
 
     :param manifests: keeps the manifests that were read.
+    :ivar offers_signatures: whether the registry said so with a manifest.
     """
 
     def __init__(self, manifests: Recent, denial: Denial) -> None:
         self._manifests = manifests
         self._denial = denial
+        self.offers_signatures = False
         # The sizes of manifests that were not read, by digest.
         self._unread: dict[str, int] = {}
 
@@ -118,6 +120,41 @@ class Resolver:
             return False
         return self._denial is Denial.ERROR
 
+    def exists(self, place: Replica, descriptor: Descriptor) -> bool:
+        """Look for content by HEAD, or by GET if HEAD does not tell."""
+        registry = place.connect()
+        request = place.requests.content("HEAD", descriptor)
+        if registry.answers_head.get(_kind(request)) is False:
+            return self._exists_by_get(registry, request, descriptor.size)
+        try:
+            response = self.head(registry, request)
+        except errors.NotFound:
+            return False
+        response.discard()
+        again = self.is_asked_twice(registry, request, response)
+        if response.status == 200:
+            if response.length() in (None, descriptor.size):
+                return True
+        elif not again:
+            return False
+        return self._exists_by_get(registry, request, descriptor.size)
+
+    def _exists_by_get(
+        self, registry: RegistrySession, request: Request, size: int
+    ) -> bool:
+        """Request one byte; the response has the size of the content."""
+        headers = dict(request.headers)
+        if size:
+            headers["Range"] = "bytes=0-0"
+        request = request._replace(method="GET", headers=headers)
+        expected = {200, 206, 404, 416}
+        if self._denial is Denial.ABSENT:
+            expected |= REFUSALS
+        response = registry.call(request, expected)
+        response.discard()
+        exists = response.status in (200, 206)
+        return exists and response.whole_size() in (None, size)
+
     def resolve(self, place: Replica, reference: str) -> Descriptor:
         """Resolve by HEAD, or by GET if the response to HEAD is incomplete."""
         request = place.requests.manifest("HEAD", reference)
@@ -153,6 +190,7 @@ class Resolver:
         """The descriptor in the headers of a response, if it is complete."""
         if response.status != 200:
             return None
+        self.offers_signatures |= description.SIGNATURES in response.headers
         descriptor = description.described(request.what, reference, response)
         if descriptor:
             self._unread[descriptor.digest] = descriptor.size
@@ -181,6 +219,7 @@ class Resolver:
         self, registry: RegistrySession, request: Request, reference: str
     ) -> Descriptor:
         response = registry.call(request, WHOLE)
+        self.offers_signatures |= description.SIGNATURES in response.headers
         data = response.body(manifests.MAX_SIZE)
         claimed = description.claimed_digest(request.what, response)
         wanted = reference if digests.is_valid(reference) else claimed
@@ -207,11 +246,6 @@ class Resolver:
 
 def _kind(request: Request) -> str:
     return "manifests" if "/manifests/" in request.url else "blobs"
-
-
-def answers_no_head(registry: RegistrySession, request: Request) -> bool:
-    """Whether GET has to follow HEAD, as it had to before."""
-    return registry.answers_head.get(_kind(request)) is False
 
 
 def _is_bad_login(response: Response) -> bool:

@@ -24,11 +24,14 @@ from imageprep_client.stores.registry.endpoints.replicas import (
     Replica,
     Replicas,
 )
-from imageprep_client.stores.registry.lists import fallback, listing
+from imageprep_client.stores.registry.lists import (
+    fallback,
+    listing,
+    signatures,
+)
 from imageprep_client.stores.registry.recent import Recent
 from imageprep_client.stores.registry.repository import Access, Request
 from imageprep_client.stores.registry.resolving import Denial
-from imageprep_client.stores.registry.session import RegistrySession
 from imageprep_client.stores.registry.uploads import SMALL, Uploads
 
 
@@ -50,16 +53,16 @@ class RegistryStore:
         self, host: str, places: Replicas, access: Access = Access.READ
     ) -> None:
         self.registry = host
-        self._denial = (
-            Denial.ABSENT if access is Access.WRITE else Denial.ERROR
-        )
         self._requests = places.home.requests
         self._requests.access = access
         self.repository = self._requests.path
         self._connect = places.home.connect
         self._places = places
         self._manifests = Recent()
-        self._resolver = resolving.Resolver(self._manifests, self._denial)
+        self._resolver = resolving.Resolver(
+            self._manifests,
+            Denial.ABSENT if access is Access.WRITE else Denial.ERROR,
+        )
         self._uploads = Uploads(self._requests)
         self._fallback = fallback.FallbackReferrers(self, self._put_index)
 
@@ -96,41 +99,11 @@ class RegistryStore:
         return self._places.send_ahead(self._requests.referrers(subject))
 
     def exists(self, descriptor: Descriptor) -> bool:
-        def look(place: Replica) -> bool:
-            registry = place.connect()
-            request = place.requests.content("HEAD", descriptor)
-            if resolving.answers_no_head(registry, request):
-                return self._exists_by_get(registry, request, descriptor.size)
-            try:
-                response = self._resolver.head(registry, request)
-            except errors.NotFound:
-                return False
-            response.discard()
-            again = self._resolver.is_asked_twice(registry, request, response)
-            if response.status == 200:
-                if response.length() in (None, descriptor.size):
-                    return True
-            elif not again:
-                return False
-            return self._exists_by_get(registry, request, descriptor.size)
-
-        return self._places.read(look, descriptor.digest, bool)
-
-    def _exists_by_get(
-        self, registry: RegistrySession, request: Request, size: int
-    ) -> bool:
-        """Request one byte; the response has the size of the content."""
-        headers = dict(request.headers)
-        if size:
-            headers["Range"] = "bytes=0-0"
-        request = request._replace(method="GET", headers=headers)
-        expected = {200, 206, 404, 416}
-        if self._denial is Denial.ABSENT:
-            expected |= resolving.REFUSALS
-        response = registry.call(request, expected)
-        response.discard()
-        exists = response.status in (200, 206)
-        return exists and response.whole_size() in (None, size)
+        return self._places.read(
+            lambda place: self._resolver.exists(place, descriptor),
+            descriptor.digest,
+            bool,
+        )
 
     def fetch(self, descriptor: Descriptor) -> verify.VerifiedContent:
         if descriptor.is_manifest:
@@ -254,6 +227,13 @@ class RegistryStore:
             return self._fallback.of(subject)
         self._resolver.note(descriptors)
         return descriptors
+
+    def signatures(self, digest: str) -> Sequence[bytes]:
+        if not self._resolver.offers_signatures:
+            return ()
+        return self._places.read(
+            lambda place: signatures.read(place, digest), digest, bool
+        )
 
     def delete(self, descriptor: Descriptor) -> None:
         self._manifests.drop(descriptor.digest)

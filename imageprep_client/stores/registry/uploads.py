@@ -12,7 +12,7 @@ from imageprep_client.http import urls
 from imageprep_client.http.transport import Response
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.retry import RetryPolicy
-from imageprep_client.stores.registry import blob
+from imageprep_client.stores.registry import blob, description
 from imageprep_client.stores.registry.repository import (
     RepositoryRequests,
     Request,
@@ -31,10 +31,6 @@ _NO_UPLOADS = (
     "this may be no registry, or one that is read-only; or the project has to"
     " be created first"
 )
-#: A header of Pulp and of OpenShift, whose uploads are completed by a request
-#: of its own: if the connection breaks, Pulp keeps the part of a PUT that it
-#: received, under the digest of the whole, and takes no other content for it.
-_IN_PARTS = "X-Registry-Supports-Signatures"
 _UNKNOWN = (
     "the registry does not know an upload that it opened: if there are several"
     " behind a load balancer, they need the same storage and secret, or each"
@@ -199,7 +195,9 @@ class Uploads:
                 raise
             response.discard()
             location = self._location(response)
-            self._in_parts |= _IN_PARTS in response.headers
+            # Of a PUT whose connection breaks, Pulp keeps the part that came,
+            # under the digest of the whole, and takes no other content.
+            self._in_parts |= description.SIGNATURES in response.headers
         rest = body
         try:
             if self._in_parts:

@@ -114,8 +114,7 @@ class TestLayout:
         put(store, IMAGE, "17.1")
         headers = OnDisk(store).manifests / ".htaccess"
         assert (
-            headers.read_text()
-            == "AddType application/x-type-map .type-map\n"
+            headers.read_text() == "AddType application/x-type-map .type-map\n"
         )
         store = tree.store("old/app")
         tripleo_tree.write(tree.path, "old/app", IMAGE, "16.2")

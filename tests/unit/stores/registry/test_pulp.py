@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 
@@ -35,6 +36,67 @@ class Broken(io.BytesIO):
         if self.tell():
             raise errors.Unreachable("the source is gone")
         return super().read(size)
+
+
+def answer_signatures(server: RegistryServer, document: object) -> None:
+    """Answer requests for signatures with this document."""
+    server.faults.add(
+        Fault(
+            path="^/extensions/v2/ns/name/signatures/sha256:",
+            status=200,
+            body=json.dumps(document).encode(),
+            times=None,
+        )
+    )
+
+
+def signature(content: str, **others: object) -> dict[str, object]:
+    """An entry in the list of signatures."""
+    known = {"schemaVersion": 2, "type": "atomic", "name": "n"}
+    return {**known, "content": content, **others}
+
+
+def test_signatures_beside_an_image(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """Those of the registry's extension count; others are not understood."""
+    image = content.image("signed")
+    put(server.content.store("ns/name"), image, "latest")
+    listed = [signature("b25l"), signature("eA==", type="other")]
+    answer_signatures(server, {"signatures": listed})
+    digest = image.descriptor.digest
+    without = client.store(server.host, "ns/name")
+    without.resolve("latest")
+    assert not without.signatures(digest)
+    assert not server.requests("GET", "/extensions/")
+    server.faults.add(MARK)
+    store = client.destination(server.host, "ns/name")
+    store.resolve("latest")
+    assert store.signatures(digest) == [b"one"]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"signatures": 1},
+        {"signatures": [1]},
+        {"signatures": [signature("?")]},
+        {"signatures": [signature("")] * 1025},
+    ],
+)
+def test_bad_lists_of_signatures(
+    server: RegistryServer, client: RegistryClient, document: object
+) -> None:
+    """A list that is not as specified is no list of signatures."""
+    image = content.image("signed")
+    put(server.content.store("ns/name"), image, "latest")
+    answer_signatures(server, document)
+    server.faults.add(MARK)
+    store = client.store(server.host, "ns/name")
+    store.resolve("latest")
+    with pytest.raises(errors.InvalidContent, match="signatures"):
+        store.signatures(image.descriptor.digest)
 
 
 @pytest.mark.parametrize("size", [10, 300_000])

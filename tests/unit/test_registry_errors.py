@@ -271,6 +271,10 @@ SCENARIOS: dict[str, Callable[[pathlib.Path], errors.ImagePrepError]] = {
     "<registry> redirects to this server, which refused the URL": (
         lambda _: refusing_storage()
     ),
+    "the answer is a web page": lambda _: error_of(
+        push,
+        lasting("POST", 403, headers={"Content-Type": "text/html"}),
+    ),
     "gave no usable token": lambda _: error_of(
         resolve,
         Fault(path="/token", body=b"<html>", times=None),

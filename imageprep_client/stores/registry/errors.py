@@ -15,6 +15,7 @@ from typing import Any
 from imageprep_client import errors
 from imageprep_client.http import proxies, urls
 from imageprep_client.http.transport import Response
+from imageprep_client.stores.registry import description
 
 #: The rest of an error response is not read.
 MAX_ERROR = 64 * 1024
@@ -100,6 +101,8 @@ def from_response(
         error.hint = proxies.advice(
             response.url, response.proxy, response.status
         )
+    elif response.status == 403 and not said:
+        error.hint = description.page_hint(response)
     return error
 
 

@@ -807,3 +807,18 @@ def test_pages_with_a_reason(
         client.destination(server.host, "ns/name").push(
             blob.descriptor, blob.open()
         )
+
+
+def test_pages_that_deny_access(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """No login helps where a web server in front of a registry refuses."""
+    headers = {"Content-Type": "text/html"}
+    page = b"<html><title>403 Forbidden</title>"
+    server.faults.add(
+        Fault(status=403, headers=headers, body=page, times=None)
+    )
+    with pytest.raises(errors.AccessDenied) as caught:
+        client.store(server.host, "ns/name").resolve("1")
+    assert "the answer is a web page" in str(caught.value.hint)
+    assert "podman login" not in str(caught.value.hint)

@@ -145,15 +145,21 @@ class Carriage:
         )
 
     def _sign(self, result: CopyResult) -> None:
-        """Take the signatures that an image has beside its registry along."""
-        store = result.copy.destination
+        """Take the signatures of an image along.
+
+        They are in its registry or, if that keeps none, beside it.
+        """
+        store, source = result.copy.destination, result.copy.source
         reference = Reference.parse(result.copy.name)
         todo = [result.descriptor] if result.descriptor else []
         while todo:
             manifest = verify.manifest(store, todo.pop())
             digest = manifest.descriptor.digest
+            signatures: Sequence[bytes] = ()
             try:
-                signatures = self._stores.signatures(
+                if isinstance(source, base.KeepsSignatures):
+                    signatures = source.signatures(digest)
+                signatures = signatures or self._stores.signatures(
                     reference, manifest.descriptor
                 )
             except errors.StoreError as error:

@@ -18,6 +18,7 @@ from imageprep_client.heat.parameters import INSECURE_REGISTRIES
 from imageprep_client.stores import verify
 from imageprep_client.stores.base import ReadableStore
 from imageprep_client.testing import content, images, streams
+from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from tests.functional import base, deployment
 from tests.functional.deployment import LABELS, UNDERCLOUD, Deployment
@@ -209,6 +210,27 @@ def test_archive_is_read_by_other_commands(site: Deployment) -> None:
     )
     assert not told.stdout
     assert len(site.registry.requests()) == before
+
+
+def test_signatures_of_the_registry_are_carried(site: Deployment) -> None:
+    """Those that the registry keeps beside an image are in the archive."""
+    digest = site.digest("keystone")
+    entry = {"schemaVersion": 2, "type": "atomic", "content": "b25l"}
+    for path, signatures in ((digest, [entry]), ("", [])):
+        answer = json.dumps({"signatures": signatures}).encode()
+        path = f"^/extensions/v2/.*{path}"
+        site.registry.faults.add(
+            Fault(path=path, status=200, body=answer, times=None)
+        )
+    mark = {"X-Registry-Supports-Signatures": "1"}
+    site.registry.faults.add(Fault(path="/v2/", headers=mark, times=None))
+    archive = carry(site, "carried.tar")
+    with tarfile.open(archive) as members:
+        (name,) = (n for n in members.getnames() if n.startswith("signature"))
+        signature = members.extractfile(name)
+        assert signature is not None
+        assert signature.read() == b"one"
+    assert name.endswith(f"@{digest.replace(':', '=')}/signature-1")
 
 
 def test_skopeo_reads_archives(site: Deployment) -> None:

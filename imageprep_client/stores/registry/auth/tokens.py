@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import datetime
 import email.utils
+import functools
 import json
 import math
 import re
@@ -40,6 +41,9 @@ _TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
 #: The requests for tokens at once: servers hash passwords slowly on purpose,
 #: and one that is asked for more takes longer for each.
 _AT_ONCE = 16
+#: The refusals after which credentials are taken for wrong: a server may
+#: refuse a token for one repository, and give one for another.
+_REFUSALS = 3
 #: The client ID for OAuth2.
 _CLIENT = "imageprep-client"
 
@@ -63,8 +67,24 @@ class Token:
     stale_at: float
 
 
+class _Login:
+    """The result of credentials at a token server so far.
+
+    :ivar works: set when they got a token.
+    :ivar refusals: why they got none, by the scopes asked for.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.works = threading.Event()
+        self.refusals: dict[tuple[str, ...], str] = {}
+
+
 class TokenServer:
     """Fetches the tokens for one registry.
+
+    Credentials that are refused for a few repositories and got no token so far
+    are not sent again: servers lock users with wrong passwords out.
 
     :param host: of the registry, for messages.
     :param send: sends a request to a token server.
@@ -77,6 +97,7 @@ class TokenServer:
         self._send = send
         self._clock = clock
         self._slots = threading.BoundedSemaphore(_AT_ONCE)
+        self._logins: dict[tuple[str, RegistryCredential], _Login] = {}
 
     def fetch(
         self,
@@ -89,6 +110,37 @@ class TokenServer:
 
         :raises StoreError: if it is refused, or what comes is no token.
         """
+        wanted = functools.partial(
+            self._fetch, realm, service, scopes, credential
+        )
+        if credential is None:
+            return wanted()
+        login = self._logins.setdefault((realm, credential), _Login())
+        if login.works.is_set():
+            return wanted()
+        with login.lock:
+            if not login.works.is_set():
+                known = login.refusals.get(tuple(scopes))
+                if not known and len(login.refusals) >= _REFUSALS:
+                    known = next(iter(login.refusals.values()))
+                if known:
+                    raise errors.AccessDenied(known)
+                try:
+                    token = wanted()
+                except errors.AccessDenied as refusal:
+                    login.refusals[tuple(scopes)] = str(refusal)
+                    raise
+                login.works.set()
+                return token
+        return wanted()
+
+    def _fetch(
+        self,
+        realm: str,
+        service: str,
+        scopes: Sequence[str],
+        credential: RegistryCredential | None,
+    ) -> Token:
         with self._slots:
             response = self._request(realm, service, scopes, credential)
         if response.status != 200:

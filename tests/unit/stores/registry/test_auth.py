@@ -400,6 +400,49 @@ def test_basic_credentials_may_lack_a_permission(
         assert "may be wrong or lack the permission" in str(caught.value.hint)
 
 
+def test_wrong_passwords_are_sent_a_few_times(
+    make_client: MakeClient,
+) -> None:
+    """Many images do not lock a user out whose password is wrong."""
+    with RegistryServer(gate=Bearer("me", PASSWORD)) as server:
+        client = with_password(make_client, server, "another")
+
+        def resolve(number: int) -> str:
+            with pytest.raises(
+                errors.AccessDenied, match="no token"
+            ) as caught:
+                client.store(server.host, f"ns/{number}").resolve("latest")
+            return str(caught.value.hint)
+
+        with ThreadPoolExecutor(20) as pool:
+            hints = set(pool.map(resolve, range(20)))
+        assert len(server.requests("GET", "/token")) == 3
+        (hint,) = hints
+        assert "used the credentials of me" in hint
+
+
+def test_refusals_of_single_repositories(make_client: MakeClient) -> None:
+    """A token server that refuses tokens for some repositories is asked for
+    those of others.
+    """
+
+    class Choosing(Bearer):
+        def token(self, authorization: str, scopes: Iterable[str]) -> object:
+            if any(":ns/private" in scope for scope in scopes):
+                return None
+            return super().token(authorization, scopes)
+
+    with RegistryServer(gate=Choosing("me", PASSWORD)) as server:
+        fill(server)
+        client = with_password(make_client, server)
+        for numbers in (range(2), range(2, 8)):
+            for number in numbers:
+                private = client.store(server.host, f"ns/private{number}")
+                with pytest.raises(errors.AccessDenied):
+                    private.resolve("latest")
+            client.store(server.host, "ns/name").resolve("latest")
+
+
 def test_tokens_that_are_fetched_at_once(make_client: MakeClient) -> None:
     """A server that hashes passwords slowly is not asked for all tokens at
     once, however many requests the registry gets.

@@ -39,6 +39,7 @@ from imageprep_client.transfer.workers import Workers
 #: Repositories of a registry that are asked for a blob before it counts as
 #: missing.
 _LOOKS = 3
+_SMALL = 128 * 1024
 #: Bytes of the manifests of all images of a run: they are kept until they
 #: are written.
 _MAX_BYTES = 256 * 1024 * 1024
@@ -370,7 +371,9 @@ class Preflight:
             if image.current or image.repository in holders
         ]
         at_once = self._probing is Probing.AT_ONCE
-        if not likely and powers.begins_pushes and not at_once:
+        # A small one is pushed as quickly as it is looked for.
+        pushed = not likely or copy.blob.size <= _SMALL
+        if pushed and powers.begins_pushes and not at_once:
             return Unprobed()
         for image in (likely or copy.images)[: _LOOKS if likely else 1]:
             if _has(image.copy.destination, copy.blob):

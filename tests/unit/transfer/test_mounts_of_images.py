@@ -99,3 +99,30 @@ def test_images_that_wait_for_each_other(
         store.push(shared.descriptor, stream)
     results = copied(source, target)
     assert {r.outcome for r in results} == {ImageOutcome.COPIED}
+
+
+def test_small_blobs_are_not_looked_for(
+    source: registry.RegistryServer, target: registry.RegistryServer
+) -> None:
+    """They are pushed, whatever HEAD says of them.
+
+    Pulp says that it has the empty layer of docker, and lets no manifest name
+    it before it is pushed.
+    """
+    image = content.image("newer")
+    put(source.content.store("ns/name"), image, "tag")
+    put(target.content.store("ns/name"), content.image("older"), "tag")
+    size = {"Content-Length": str(image.parts[0].descriptor.size)}
+    target.faults.add(
+        faults.Fault("HEAD", "/blobs/", status=200, headers=size, times=None)
+    )
+    with RegistryClient() as client:
+        engine.copy(
+            client.store(source.host, "ns/name"),
+            "tag",
+            client.destination(target.host, "ns/name"),
+            "tag",
+            observer=Observer(),
+        )
+    assert target.content.store("ns/name").holds(image.descriptor)
+    assert not target.requests("HEAD", "/blobs/")

@@ -90,7 +90,9 @@ class Resolver:
             try:
                 return registry.call(once, _HEARD)
             except errors.ServerFault as error:
-                error.isolated = registry.fails_alone(error)
+                # A proxy that limits requests says nothing about content.
+                if error.status != 503:
+                    error.isolated = registry.fails_alone(error)
                 raise
 
         try:

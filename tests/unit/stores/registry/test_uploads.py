@@ -132,15 +132,23 @@ def test_broken_links_at_a_destination(
         client.store(server.host, "ns/name").resolve("1")
 
 
+@pytest.mark.parametrize(
+    ("path", "status"), [("", 500), ("/manifests/2", 503)]
+)
 def test_failing_destinations_are_not_empty(
-    server: RegistryServer, make_client: Callable[..., RegistryClient]
+    server: RegistryServer,
+    make_client: Callable[..., RegistryClient],
+    path: str,
+    status: int,
 ) -> None:
-    """A registry that answers nothing is waited for, and lacks nothing."""
+    """A registry that answers nothing, or a proxy that limits requests, is
+    waited for: what they do not answer for may be there.
+    """
     policy = RetryPolicy(attempts=6, base=0.001, cap=0.01, same=3)
     store = make_client(policy=policy).destination(server.host, "ns/name")
     with pytest.raises(errors.NotFound):
         store.resolve("1")
-    server.faults.add(Fault(status=500, times=None))
-    with pytest.raises(errors.ServerFault, match="500"):
+    server.faults.add(Fault(path=path, status=status, times=None))
+    with pytest.raises(errors.ServerFault, match=str(status)):
         store.resolve("2")
     assert len(server.requests("HEAD", "/manifests/2")) == 6

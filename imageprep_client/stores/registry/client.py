@@ -109,7 +109,9 @@ class RegistryClient:
         """
         references.check_registry(registry)
         server = self._home(self.hosts.home(registry), registry)
-        return RegistryCatalog(registry, server.connect)
+        return RegistryCatalog(
+            registry, server.connect, self._observer.warning
+        )
 
     def _make_store(
         self, registry: str, repository: str, mirrored: bool, access: Access

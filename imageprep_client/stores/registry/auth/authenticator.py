@@ -146,6 +146,10 @@ class Authenticator:
                 else ""
             )
 
+    def is_anonymous(self) -> bool:
+        """Whether the version check wanted a login, and there is none."""
+        return bool(self._version_challenge) and self._credential("") is None
+
     def _checked_version(self) -> str | None:
         with self._checking:
             if self._version_challenge is None:

@@ -22,13 +22,18 @@ class RegistryCatalog:
 
     :param name: the registry as the user knows it.
     :param connect: opens the session.
+    :param warn: is told of a list that may be empty for want of a login.
     """
 
     def __init__(
-        self, name: str, connect: Callable[[], RegistrySession]
+        self,
+        name: str,
+        connect: Callable[[], RegistrySession],
+        warn: Callable[[str], object],
     ) -> None:
         self._name = name
         self._connect = connect
+        self._warn = warn
 
     def repositories(self) -> list[str]:
         """All valid names, sorted.
@@ -53,6 +58,12 @@ class RegistryCatalog:
         except errors.AccessDenied as error:
             error.hint = f"{error.hint}; {_NO_CATALOG}"
             raise
+        authenticator = self._connect().authenticator
+        if not names and authenticator.is_anonymous():
+            self._warn(
+                f"{self._name}: its catalog lists nothing to users without a"
+                f" login: {authenticator.explain('')}"
+            )
         return sorted(filter(references.is_repository, names))
 
     def _names(self, request: Request) -> list[str]:

@@ -16,6 +16,7 @@ from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Bearer
 from imageprep_client.testing.registry import Behaviour, RegistryServer
+from tests.recorder import Recorder
 
 NAMES = ["a", "b/c", "d", "e/f/g", "h"]
 NEXT = {"Link": "<https://elsewhere.example/v2/_catalog>; rel=next"}
@@ -135,6 +136,21 @@ def test_private_repositories(personal: RegistryServer) -> None:
     """A user sees more than everybody, who are not asked to log in."""
     assert repositories(personal) == ["a"]
     assert repositories(personal, "secret") == NAMES
+
+
+@pytest.mark.parametrize("login", [True, False])
+def test_empty_catalog(login: bool) -> None:
+    """Where a login is wanted and there is none, a warning says so."""
+    observer = Recorder()
+    gate = Personal("me", "secret") if login else None
+    with (
+        RegistryServer(gate=gate) as registry,
+        RegistryClient(policy=ONE_ATTEMPT, observer=observer) as client,
+    ):
+        assert client.catalog(registry.host).repositories() == []
+    warned = [text for text in observer.warnings if "lists nothing" in text]
+    assert len(warned) == login
+    assert all("no credentials for 127" in text for text in warned)
 
 
 def test_requests_for_private_repositories(personal: RegistryServer) -> None:

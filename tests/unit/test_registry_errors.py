@@ -138,7 +138,7 @@ def token_server() -> errors.ImagePrepError:
         host,
         Credentials({host: ("me", "password")}),
         mock.create_autospec(tokens.SendTokenRequest, instance=True),
-        lambda what, fetch: tokens.Token("Bearer x", 0.0),
+        lambda what, fetch: tokens.Token("Bearer x", 0.0, 0.0),
     )
     realm = "https://gitlab.example.com/jwt/auth"
     keeper.answer(f'Bearer realm="{realm}"', NAME, ["s"], None)

@@ -255,27 +255,28 @@ class RegistrySession:
         """
         url = self._url(request)
         ours = urls.same_origin(url, self.base)
-        header = None
+        repository, scopes, header = request.repository, request.scopes, None
         if ours:
             header = self.authenticator.header(
-                request.repository, request.scopes, login=request.personal
+                repository, scopes, login=request.personal
             )
+        begin = time.monotonic()
         response = self._following(request, url, header)
         for _ in range(_ANSWERS):
             if response.redirected or not ours:
                 break
             challenge = self.authenticator.challenge(
-                response, request.repository, header
+                response, repository, header
             )
             if challenge is None:
                 break
             header = self.authenticator.answer(
-                challenge, request.repository, request.scopes, header
+                challenge, repository, scopes, header, begin
             )
             if header is None:
                 break
             response.discard()
-            response = self._again(request, header)
+            begin, response = time.monotonic(), self._again(request, header)
         self.authenticator.sent(header, response)
         return response, header
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -29,6 +30,8 @@ from imageprep_client.stores.registry.auth.tokens import (
 _HIDING = frozenset({401, 403, 404})
 #: Statuses of a token that is refused; 400 is that of ECR Public.
 _REFUSALS = frozenset({400, 401, 403})
+#: Seconds in which a new token does not expire, if that is not known.
+_NEW = 2.0
 #: Repeats named work until it succeeds or fails permanently.
 RetryToken = Callable[[str, Callable[[], Token]], Token]
 _Key = tuple[str, str, tuple[str, ...], str]
@@ -168,11 +171,13 @@ class Authenticator:
         repository: str,
         scopes: Sequence[str],
         refused: str | None,
+        sent_at: float = math.inf,
     ) -> str | None:
         """The Authorization that answers a challenge.
 
         :param header: its WWW-Authenticate.
         :param refused: the Authorization that was refused, or None.
+        :param sent_at: when that was sent, by the clock.
         :returns: None if there is no other one.
         """
         challenges = {c.scheme: c for c in parse_challenges(header)}
@@ -189,14 +194,13 @@ class Authenticator:
             return None
         self._challenges[repository] = self._latest = chosen
         try:
-            answer = self._answer(chosen, repository, scopes, refused)
+            return self._answer(chosen, repository, scopes, refused, sent_at)
         except errors.StoreError:
             if chosen is basic or basic is None:
                 raise
             # Frameworks of web servers offer tokens that nobody issues.
             self._challenges[repository] = self._latest = basic
-            answer = self._answer(basic, repository, scopes, refused)
-        return answer
+            return self._answer(basic, repository, scopes, refused)
 
     def renew(
         self, repository: str, scopes: Sequence[str], refused: str
@@ -214,8 +218,8 @@ class Authenticator:
     def sent(self, authorization: str | None, response: Response) -> None:
         """Note the response to a request with this Authorization.
 
-        A token that was accepted may have expired when it is refused. One that
-        was not gives no access, and another one would not either.
+        A token that was accepted may have expired when it is refused. A new
+        one that was not gives no access, and another would not either.
         """
         if authorization and response.status not in _REFUSALS:
             self._untried.discard(authorization)
@@ -282,10 +286,12 @@ class Authenticator:
         repository: str,
         scopes: Sequence[str],
         refused: str | None,
+        sent_at: float = math.inf,
     ) -> str | None:
         """The Authorization for a challenge, or None if there is no other.
 
-        A token that expired may be given again: Satellite prolongs it.
+        A token that expired may be given again: Satellite prolongs it, maybe
+        after the refused request was sent.
         """
         credential = self._credential(repository)
         if challenge.scheme == "basic":
@@ -300,23 +306,28 @@ class Authenticator:
         key = (realm, service, wanted, user)
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
-        with lock:
-            token = self._tokens.get(key)
-            expired = (
-                token is not None
-                and token.header == refused
-                and refused not in self._untried
+
+        def fetch() -> str:
+            token = self._retry(
+                f"{self._host}: token",
+                lambda: self._server.fetch(realm, service, wanted, credential),
             )
-            if token is None or expired or token.stale_at <= self._clock():
-                token = self._retry(
-                    f"{self._host}: token",
-                    lambda: self._server.fetch(
-                        realm, service, wanted, credential
-                    ),
-                )
-                self._tokens[key] = token
-                self._untried.add(token.header)
-        return token.header if expired or token.header != refused else None
+            self._tokens[key] = token
+            self._untried.add(token.header)
+            return token.header
+
+        with lock:
+            token, now = self._tokens.get(key), self._clock()
+            if token is None:
+                first = fetch()
+                return first if first != refused else None
+            if token.stale_at <= now:
+                return fetch()
+            if token.header != refused or token.since > sent_at:
+                return token.header
+            if token.header in self._untried and now - token.since < _NEW:
+                return None
+            return fetch()
 
     def _may_have(
         self, realm: str, credential: RegistryCredential, repository: str

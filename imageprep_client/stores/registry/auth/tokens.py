@@ -61,10 +61,12 @@ class Token:
     """A token, to be replaced from a time on.
 
     :ivar header: the Authorization with it.
+    :ivar since: the time when it was given.
     """
 
     header: str = dataclasses.field(repr=False)
     stale_at: float
+    since: float
 
 
 class _Login:
@@ -245,9 +247,9 @@ class TokenServer:
             raise unusable
         if 0 < age < lifetime:
             lifetime -= age
-        return Token(
-            f"Bearer {token}", self._clock() + max(lifetime, 0.0) * _FRESH
-        )
+        now = self._clock()
+        stale_at = now + max(lifetime, 0.0) * _FRESH
+        return Token(f"Bearer {token}", stale_at, now)
 
 
 def _age(issued_at: str, response: Response) -> float:
@@ -256,7 +258,7 @@ def _age(issued_at: str, response: Response) -> float:
     Satellite issues a token again. The clock is that of the server, as Pulp
     gives local times as if they were of UTC.
     """
-    with contextlib.suppress(KeyError, TypeError, ValueError):
+    with contextlib.suppress(*errors.MALFORMED):
         issued = datetime.datetime.fromisoformat(issued_at)
         now = email.utils.parsedate_to_datetime(response.headers["Date"])
         return (now - issued).total_seconds()
@@ -271,6 +273,7 @@ def _lifetime(token: str) -> float:
     try:
         claims = base64.urlsafe_b64decode(f"{token.split('.')[1]}===")
         document = json.loads(claims)
-        return max(float(document["exp"] - document["iat"]), _LIFETIME)
+        lifetime = float(document["exp"] - document["iat"])
     except errors.MALFORMED:
         return _LIFETIME
+    return max(lifetime, _LIFETIME) if math.isfinite(lifetime) else _LIFETIME

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -191,6 +192,7 @@ def web_token(name: str, claims: object) -> str:
         ({"iat": 7000, "exp": 7001}, None, 60.0),
         ({"iat": 7000, "exp": "later"}, None, 60.0),
         ({"exp": 7300}, None, 60.0),
+        ({"iat": 7000, "exp": math.inf}, None, 60.0),
         (["iat", "exp"], None, 60.0),
         (None, None, 60.0),
     ],

@@ -15,12 +15,12 @@ class TokenServer:
 
     status = 200
 
-    def __init__(self, issued_at: str) -> None:
+    def __init__(self, issued_at: str, lifetime: int = 1000) -> None:
         self.headers = {"Date": "Mon, 30 Nov 2026 19:00:00 GMT"}
         self.fetched = 0
         self._answer = {
             "token": "same",
-            "expires_in": 1000,
+            "expires_in": lifetime,
             "issued_at": issued_at,
         }
 
@@ -85,3 +85,48 @@ def test_the_life_of_a_token_begins_when_it_was_issued(
     now[0] = 0.81 * lifetime
     keeper.header("a/b", ["s"])
     assert tokens.fetched == 2
+
+
+def test_a_token_that_another_request_prolonged() -> None:
+    """Of several requests with a token that expires, one prolongs it; the
+    others are sent again with it, though no response has accepted it yet.
+    """
+    now = [0.0]
+    tokens = TokenServer("2026-11-30T19:00:00Z")
+    keeper = keeper_of(tokens, now)
+    same = keeper.answer(REALM, "a/b", ["s"], None)
+    keeper.sent(same, tokens)  # type: ignore[arg-type]
+    now[0] = 100.0
+    assert keeper.answer(REALM, "a/b", ["s"], same, 99.0) == same
+    now[0] = 101.0
+    assert keeper.answer(REALM, "a/b", ["s"], same, 99.5) == same
+    assert tokens.fetched == 2
+    assert keeper.answer(REALM, "a/b", ["s"], same, 100.5) is None
+
+
+@pytest.mark.parametrize("lifetime", [5, 1000])
+def test_a_token_that_expired_before_it_was_sent(lifetime: int) -> None:
+    """A request may wait for others for longer than its token is valid."""
+    now = [0.0]
+    tokens = TokenServer("2026-11-30T19:00:00Z", lifetime)
+    keeper = keeper_of(tokens, now)
+    same = keeper.answer(REALM, "a/b", ["s"], None)
+    now[0] = 6.0
+    assert keeper.answer(REALM, "a/b", ["s"], same, 5.0) == same
+    assert tokens.fetched == 2
+
+
+@pytest.mark.parametrize(
+    "date",
+    ["yesterday", f"Mon, {'9' * 20} Nov 2026 19:00:00 GMT", f"{'0' * 9}"],
+)
+def test_dates_that_cannot_be_read(date: str) -> None:
+    """The Date of a token server matters to nobody else."""
+    now = [0.0]
+    tokens = TokenServer("2026-11-30T18:50:00Z")
+    tokens.headers["Date"] = date
+    keeper = keeper_of(tokens, now)
+    assert keeper.answer(REALM, "a/b", ["s"], None) == "Bearer same"
+    now[0] = 790.0
+    keeper.header("a/b", ["s"])
+    assert tokens.fetched == 1

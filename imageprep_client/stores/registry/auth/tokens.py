@@ -69,24 +69,28 @@ class Token:
     since: float
 
 
+class _BadLogin(errors.AccessDenied):
+    """A token server does not know the user, or the password."""
+
+
 class _Login:
     """The result of credentials at a token server so far.
 
-    :ivar works: set when they got a token.
-    :ivar refusals: why they got none, by the scopes asked for.
+    :ivar settled: set when anything else was said than that they are wrong.
+    :ivar refusals: why they got no token, by the scopes asked for.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.works = threading.Event()
+        self.settled = threading.Event()
         self.refusals: dict[tuple[str, ...], str] = {}
 
 
 class TokenServer:
     """Fetches the tokens for one registry.
 
-    Credentials that are refused for a few repositories and got no token so far
-    are not sent again: servers lock users with wrong passwords out.
+    Credentials that are wrong (401) for a few repositories and got no token so
+    far are not sent again: servers lock users with wrong passwords out.
 
     :param host: of the registry, for messages.
     :param send: sends a request to a token server.
@@ -118,10 +122,10 @@ class TokenServer:
         if credential is None:
             return wanted()
         login = self._logins.setdefault((realm, credential), _Login())
-        if login.works.is_set():
+        if login.settled.is_set():
             return wanted()
         with login.lock:
-            if not login.works.is_set():
+            if not login.settled.is_set():
                 known = login.refusals.get(tuple(scopes))
                 if not known and len(login.refusals) >= _REFUSALS:
                     known = next(iter(login.refusals.values()))
@@ -129,10 +133,13 @@ class TokenServer:
                     raise errors.AccessDenied(known)
                 try:
                     token = wanted()
-                except errors.AccessDenied as refusal:
+                except _BadLogin as refusal:
                     login.refusals[tuple(scopes)] = str(refusal)
                     raise
-                login.works.set()
+                except errors.StoreError:
+                    login.settled.set()
+                    raise
+                login.settled.set()
                 return token
         return wanted()
 
@@ -147,6 +154,8 @@ class TokenServer:
             response = self._request(realm, service, scopes, credential)
         if response.status != 200:
             error = answers.from_response(response, f"{self._host}: no token")
+            if response.status == 401:
+                error = _BadLogin(str(error), hint=error.hint)
             if isinstance(error, errors.NotFound | errors.Refused):
                 error = errors.ServerFault(
                     str(error), temporary=False, status=response.status

@@ -445,6 +445,26 @@ def test_refusals_of_single_repositories(make_client: MakeClient) -> None:
             client.store(server.host, "ns/name").resolve("latest")
 
 
+@pytest.mark.parametrize("status", [403, 404])
+def test_other_refusals_of_tokens(
+    make_client: MakeClient, status: int
+) -> None:
+    """They say nothing about the password, which is sent for all images."""
+    with RegistryServer(gate=Bearer("me", PASSWORD)) as server:
+        fill(server)
+        server.faults.add(
+            Fault("GET", "/token.*private", status=status, times=None)
+        )
+        client = with_password(make_client, server)
+        for number in range(5):
+            private = client.store(server.host, f"ns/private{number}")
+            with pytest.raises(errors.StoreError, match="no token"):
+                private.resolve("latest")
+            assert server.requests("GET", f"/token.*private{number}")
+        found = client.store(server.host, "ns/name").resolve("latest")
+        assert found == IMAGE.descriptor
+
+
 def test_tokens_that_are_fetched_at_once(make_client: MakeClient) -> None:
     """A server that hashes passwords slowly is not asked for all tokens at
     once, however many requests the registry gets.

@@ -46,7 +46,11 @@ class _Bring:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Spread:
-    """Mount a blob of the registry into the repository of an image."""
+    """Mount a blob of the registry into the repository of an image.
+
+    The image may fail before that, while others of the repository wait for
+    the blob.
+    """
 
     copy: BlobCopy
     image: ImageCopy
@@ -157,21 +161,27 @@ class BlobTransfers:
         """Perform a step; returns those that follow from it."""
         if isinstance(step, _Bring | _Later):
             return self._bring_shared(step)
-        if not step.image.needs(step.copy.blob):
+        images = [
+            image
+            for image in step.copy.waiting
+            if image.repository == step.image.repository
+        ]
+        if not images:
             return []
         try:
-            with _timed([step.image]):
+            with _timed(images):
                 if isinstance(step, _Send):
-                    self._send(step.copy, step.image)
+                    self._send(step.copy, images[0])
                     return []
-                return self._take_over(step.copy, step.image)
+                return self._take_over(step.copy, images[0])
         except Passed:
             if self._fanout is not None:
                 digest = step.copy.blob.digest
                 self._fanout.wait(digest, self._workers.check)
             return [step]
         except SideError as error:
-            if self._leave(step.copy, step.image, error):
+            optional = [self._leave(step.copy, i, error) for i in images]
+            if all(optional):
                 return []
             raise error.cause from error
 

@@ -36,6 +36,8 @@ _UNKNOWN = (
     " behind a load balancer, they need the same storage and secret, or each"
     " client always the same one"
 )
+#: What registries say of an upload that is gone, or that has other content.
+_OF_UPLOAD = (errors.NotFound, errors.Refused, errors.InvalidContent)
 _SENT = frozenset({200, 201, 202, 204})
 _OPENED = frozenset({200, 202, 204})
 
@@ -47,6 +49,7 @@ class Uploads:
         self._repository = repository
         self._lock = threading.Lock()
         self._open: dict[str, str] = {}
+        self._used_again: set[str] = set()
         self._in_parts = False
         self._not_whole: set[str] = set()
         self._unanswered: set[str] = set()
@@ -154,6 +157,24 @@ class Uploads:
             if error.forwarded and registry.body_limit is None:
                 registry.body_limit = _CHUNK
             raise
+        except _OF_UPLOAD as error:
+            if self._may_be_spoilt(expected, body):
+                raise errors.ServerFault(
+                    str(error), hint=error.hint
+                ) from None
+            raise
+
+    def _may_be_spoilt(
+        self, expected: Descriptor, body: bytes | blob.Upload
+    ) -> bool:
+        """Whether the last upload may be gone, or have a part twice.
+
+        A server may have taken a part of what it refused for now.
+        """
+        return (
+            expected.digest in self._used_again
+            and getattr(body, "failure", None) is None
+        )
 
     def _is_stored(
         self, registry: RegistrySession, expected: Descriptor
@@ -183,7 +204,10 @@ class Uploads:
         with self._lock:
             kept = self._open.pop(expected.digest, None)
         location = kept
-        if location is None:
+        if location is not None:
+            self._used_again.add(expected.digest)
+        else:
+            self._used_again.discard(expected.digest)
             begin = self._repository.request("POST", "blobs/uploads/", what)
             repeatable = isinstance(body, blob.Upload)
             try:
@@ -201,11 +225,13 @@ class Uploads:
         rest = body
         try:
             if self._in_parts:
-                location = self._patch(registry, location, what, body)
+                location = self._patch(registry, location, expected, body)
                 rest = b""
             request = self._closing(location, expected, rest)
-            send = self._call_again if rest is not body else self._call
-            send(registry, request).discard()
+            if rest is body:
+                self._call(registry, request).discard()
+            else:
+                self._call_again(registry, request, expected).discard()
         except BaseException as error:
             if _is_too_large(error, body, registry.body_limit):
                 registry.body_limit = min(_CHUNK, max(1, len(body) // 2))
@@ -216,9 +242,10 @@ class Uploads:
                 with self._lock:
                     self._open[expected.digest] = location
                 raise
-            # An upload that was opened earlier may be gone by now.
-            if kept and isinstance(error, errors.NotFound | errors.Refused):
-                raise errors.ServerFault(str(error)) from None
+            if isinstance(error, _OF_UPLOAD) and self._may_be_spoilt(
+                expected, body
+            ):
+                raise
             lost = _is_lost(error)
             if lost or _is_redirect(error):
                 self._not_whole.add(expected.digest)
@@ -259,6 +286,7 @@ class Uploads:
         """
         what = self._repository.what(expected)
         begin = self._repository.request("POST", "blobs/uploads/", what)
+        self._used_again.discard(expected.digest)
         response = registry.call(begin, _OPENED)
         response.discard()
         location = self._location(response)
@@ -270,17 +298,17 @@ class Uploads:
             for piece in blob.pieces(body, size):
                 end = start + len(piece)
                 location = self._patch(
-                    registry, location, what, piece, f"{start}-{end - 1}"
+                    registry, location, expected, piece, f"{start}-{end - 1}"
                 )
                 start = end
         except errors.StoreError:
             self._cancel(registry, location)
             raise
         closing = self._closing(location, expected, b"")
-        self._call_again(registry, closing).discard()
+        self._call_again(registry, closing, expected).discard()
 
     def _call_again(
-        self, registry: RegistrySession, request: Request
+        self, registry: RegistrySession, request: Request, expected: Descriptor
     ) -> Response:
         """Send a part of an upload, again while it is refused unread.
 
@@ -293,6 +321,7 @@ class Uploads:
             except errors.ServerFault as error:
                 if not _is_unread(error):
                     raise
+                self._used_again.add(expected.digest)
                 registry.retrier.rest(request.what, attempts, error)
 
     def _call(self, registry: RegistrySession, request: Request) -> Response:
@@ -322,7 +351,7 @@ class Uploads:
         self,
         registry: RegistrySession,
         location: str,
-        what: str,
+        expected: Descriptor,
         body: bytes | blob.Upload,
         content_range: str | None = None,
     ) -> str:
@@ -330,11 +359,14 @@ class Uploads:
         headers = {"Content-Type": _BINARY}
         if content_range is not None:
             headers["Content-Range"] = content_range
+        what = self._repository.what(expected)
         request = self._repository.request("PATCH", "", what)._replace(
             url=location, headers=headers, body=body, repeatable=False
         )
-        send = self._call_again if isinstance(body, bytes) else self._call
-        response = send(registry, request)
+        if isinstance(body, bytes):
+            response = self._call_again(registry, request, expected)
+        else:
+            response = self._call(registry, request)
         response.discard()
         if "Location" in response.headers:
             return self._location(response)

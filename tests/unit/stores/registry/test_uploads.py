@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.observer import Observer
 from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content
@@ -73,6 +74,47 @@ def test_chunks_that_were_refused_unread_go_on(
     store.push(LARGE.descriptor, LARGE.open())
     assert server.content.store("ns/name").exists(LARGE.descriptor)
     assert len(server.requests("POST", _OPEN)) == 2
+
+
+class Spoiling(Observer):
+    """Has a registry keep a part of what it refuses for now."""
+
+    def __init__(self, server: RegistryServer) -> None:
+        self._uploads = server.uploads
+
+    def spoil(self) -> None:
+        for upload in self._uploads.values():
+            upload += b"part"
+
+    def retrying(
+        self, what: str, attempt: int, seconds: float, limit: int
+    ) -> None:
+        self.spoil()
+
+
+@pytest.mark.parametrize("size", [200_000, 3_000_000])
+def test_what_was_refused_half_read_begins_anew(
+    server: RegistryServer,
+    make_client: Callable[..., RegistryClient],
+    size: int,
+) -> None:
+    """The proxy of a service mesh answers 503 when it loses the registry,
+    which may have a part by then. Large content is in chunks here.
+    """
+    spoiling = Spoiling(server)
+    client = make_client(observer=spoiling)
+    store = client.destination(server.host, "ns/name")
+    blob = content.blob("spoilt", size)
+
+    def push() -> None:
+        spoiling.spoil()
+        store.push(blob.descriptor, blob.open())
+
+    server.faults.add(Fault(larger_than=1024 * 1024, status=413, times=None))
+    server.faults.add(Fault("PUT", larger_than=0, status=503))
+    server.faults.add(Fault("PATCH", skip=1, status=503))
+    RetryPolicy(base=0.001).repeat(push, errors.ServerFault)
+    assert server.content.store("ns/name").exists(blob.descriptor)
 
 
 @pytest.mark.parametrize("status", [301, 401, 404, 405])

@@ -196,15 +196,17 @@ class _Verification:
     def _confirmed(
         self, problems: set[Problem], names: Sequence[str]
     ) -> set[Problem]:
-        """The problems that a second look finds, too.
+        """The problems of what has one at a second look, too.
 
         What is unreadable was looked at for as long as retries take.
         """
         sure = {p for p in problems if p.problem == graphs.UNREADABLE}
-        if problems == sure:
+        doubtful = {(p.repository, p.name) for p in problems - sure}
+        if not doubtful:
             return sure
-        wrong = {p.repository for p in problems - sure}.intersection(names)
-        return sure | (problems & self._look(wrong, Observer())[1])
+        wrong = {repository for repository, _ in doubtful}.intersection(names)
+        again = self._look(wrong, Observer())[1]
+        return sure | {p for p in again if (p.repository, p.name) in doubtful}
 
     def _lost(
         self,
@@ -391,11 +393,11 @@ def _unreferenced(graph: RepositoryGraph) -> list[str]:
 def _state(graph: RepositoryGraph, blob: Descriptor) -> str:
     """The problem of a blob that is visible without reading it, or empty."""
     sizes = graph.file_sizes.get(blob.digest, ())
-    if blob.size in sizes or graph.store.exists(blob):
-        return ""
-    if graph.stored_files:
-        return WRONG_SIZE if sizes else MISSING
     try:
+        if blob.size in sizes or graph.store.exists(blob):
+            return ""
+        if graph.stored_files:
+            return WRONG_SIZE if sizes else MISSING
         graph.store.fetch(blob).close()
     except errors.StoreError as error:
         return graphs.problem(error)

@@ -473,6 +473,28 @@ def test_attempts_at_what_fails(path: str, name: str) -> None:
         assert len(server.requests("GET", path)) <= 4
 
 
+def test_damaged_content_that_becomes_unreadable() -> None:
+    """A second look that finds another problem takes none back."""
+    policy = RetryPolicy(attempts=3, base=0.001)
+    with RegistryServer() as server, RegistryClient(policy=policy) as client:
+        sites.add(server.content.store("ns/a"), IMAGE, "1")
+        server.faults.add(Fault("GET", "/manifests/", corrupt=5, times=4))
+        server.faults.add(Fault("GET", "/manifests/", status=500, times=None))
+        remote = sites.Remote(client, server.host)
+        assert sites.found(remote) == {("ns/a", "1", "unreadable")}
+
+
+def test_blobs_that_a_registry_cannot_look_for() -> None:
+    """A blob with a broken link is one problem; the rest is looked at."""
+    policy = RetryPolicy(attempts=3, base=0.001)
+    with RegistryServer() as server, RegistryClient(policy=policy) as client:
+        sites.add(server.content.store("ns/a"), IMAGE, "1")
+        digest = LAYER.descriptor.digest
+        server.faults.add(Fault(path=digest, status=500, times=None))
+        remote = sites.Remote(client, server.host)
+        assert sites.found(remote) == {("ns/a", digest, "unreadable")}
+
+
 @pytest.mark.parametrize("urls", [(), ("https://example.com/layer",)])
 def test_nondistributable_layers(
     tree: ImageServeTree, urls: tuple[str, ...]

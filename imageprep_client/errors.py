@@ -15,6 +15,7 @@
     |   |   `-- Unverified         its certificate cannot be verified
     |   |-- ServerFault            an answer that breaks the protocol, or 5xx
     |   |   |-- Refused            the request is not supported, or not so
+    |   |   |   `-- CannotUntag    a tag cannot be removed alone
     |   |   |-- PartsUnknown       parts of a manifest are unknown, yet pushed
     |   |   `-- TooManyRequests    429 to the end of all retries
     |   |-- InvalidContent         bytes that are not what they should be
@@ -202,6 +203,10 @@ class Refused(ServerFault):
     """
 
     temporary = False
+
+
+class CannotUntag(Refused):
+    """The other side does not remove a tag and leave its manifest."""
 
 
 class PartsUnknown(ServerFault):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Collection, Iterable, Mapping
 
 from imageprep_client import errors, retry
@@ -22,6 +23,11 @@ from imageprep_client.registries.graph import MISSING
 from imageprep_client.stores import base
 from imageprep_client.transfer import nearest
 from imageprep_client.transfer.workers import Workers
+
+_INSTEAD = (
+    "unless the registry is read-only, delete these first, or name the image"
+    " by its digest to delete the manifest with all its tags"
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +72,8 @@ def remove(
     known = _Known(store, observer, concurrency)
     by_digest = bool(reference.digest and not reference.tag)
     tag = "" if by_digest else reference.tag or "latest"
-    if tag in known.dangling and _untagged(store, tag):
+    untagged = functools.partial(_untagged, store, reference)
+    if tag in known.dangling and untagged("its manifest is not there"):
         return Removed(tags=(tag,))
     try:
         root = nearest.resolve(store, tag or reference.digest)
@@ -74,7 +81,7 @@ def remove(
         if retry.may_pass(error):
             raise
         digest = known.tags.get(tag, "") if tag else reference.digest
-        if not digest and not reference.digest and _untagged(store, tag):
+        if not digest and not reference.digest and untagged(str(error)):
             return Removed(tags=(tag,))
         if not digest:
             raise
@@ -90,23 +97,34 @@ def remove(
     if root.digest not in kept:
         return _delete(store, known, root, doomed - kept, leaving)
     still = known.users(root.digest, kept, leaving)
-    if tag and _untagged(store, tag):
+    needed = f"needed by {', '.join(still)}"
+    if tag and untagged(f"its manifest is {needed}", _INSTEAD):
         return Removed(tags=(tag,), still=still)
-    if tag:
-        raise errors.StoreError(
-            f"{reference}: not deleted: the registry cannot remove a tag"
-            f" alone, and its manifest is needed by {', '.join(still)}",
-            hint="delete these first, or name the image by its digest to"
-            " delete the manifest with all its tags",
-        )
     raise errors.StoreError(
-        f"{reference}: not deleted: it is needed by {', '.join(still)}",
+        f"{reference}: not deleted: it is {needed}",
         hint="delete that first",
     )
 
 
-def _untagged(store: base.Store, tag: str) -> bool:
-    return isinstance(store, base.Untags) and store.untag(tag)
+def _untagged(
+    store: base.Store, reference: Reference, why: str, hint: str | None = None
+) -> bool:
+    """Remove the tag alone; False if the store has no notion of that.
+
+    :param why: what stands against deleting the manifest with it.
+    :param hint: what to do where the store refuses.
+    """
+    if not isinstance(store, base.Untags):
+        return False
+    try:
+        store.untag(reference.tag or "latest")
+    except errors.CannotUntag as refusal:
+        raise errors.StoreError(
+            f"{reference}: not deleted: {why}, and the registry refuses to"
+            f" remove the tag alone: {refusal}",
+            hint=hint,
+        ) from refusal
+    return True
 
 
 def _delete(

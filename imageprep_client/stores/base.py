@@ -241,11 +241,11 @@ class Deletes(Protocol):
 class Untags(Protocol):
     """Can remove a tag and leave the manifest that it names."""
 
-    def untag(self, tag: str) -> bool:
+    def untag(self, tag: str) -> None:
         """Remove the tag.
 
-        :returns: whether it is gone; False where this place has no way to
-            remove a tag alone, and nothing was done.
+        :raises CannotUntag: where this place does not remove a tag alone;
+            nothing was done.
         :raises NotFound: when there is no such tag.
         """
         ...

@@ -163,12 +163,11 @@ class MemoryStore:
                 if digest == descriptor.digest:
                     del self._data.tags[tag]
 
-    def untag(self, tag: str) -> bool:
+    def untag(self, tag: str) -> None:
         references.check_tag(tag)
         with self._home._lock:
             if self._data.tags.pop(tag, None) is None:
                 raise errors.NotFound(f"{self}:{tag}: tag unknown")
-        return True
 
     def manifests(self) -> Iterator[Descriptor]:
         with self._home._lock:

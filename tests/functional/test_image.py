@@ -20,6 +20,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base as stores
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content
+from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Bearer
 from imageprep_client.testing.registry import Behaviour, RegistryServer
 from imageprep_client.testing.streams import put
@@ -374,6 +375,22 @@ def test_delete_from_a_registry(
     done = openstack(*DELETE, name, "--yes", stderr=PLAIN).summary
     assert "tags: 17.1, latest" in done
     assert list(registry.content.store(NAME).tags()) == []
+
+
+def test_delete_where_it_is_refused(openstack: base.OpenStack) -> None:
+    """The registry's own words are shown beside the other tags."""
+    with RegistryServer() as server:
+        fill(server.content.store(NAME))
+        said = b'{"errors": [{"message": "in read-only mode"}]}'
+        server.faults.add(Fault(method="DELETE", status=405, body=said))
+        openstack(
+            *(*DELETE, f"{server.host}/{NAME}:17.1", "-y"),
+            status=2,
+            stderr=PLAIN
+            + r"[^\n]*needed by tag latest, and [^\n]*: in read-only mode"
+            r" \(DELETE [^\n]* 405\)\nhint: [^\n]*",
+        )
+        assert "17.1" in server.content.store(NAME).tags()
 
 
 @pytest.mark.parametrize("untags", [True, False])

@@ -331,7 +331,7 @@ class ImageServeStore:
             self._tree.remove_directory(home)
             self._catalog.tidy(self.repository)
 
-    def untag(self, tag: str) -> bool:
+    def untag(self, tag: str) -> None:
         references.check_tag(tag)
         with self._reported():
             has = self._tags.has(tag)
@@ -340,7 +340,6 @@ class ImageServeStore:
         self._catalog.prepare()
         with self._catalog.listing, self._reported():
             self._tags.remove(tag)
-        return True
 
     def manifests(self) -> Iterator[Descriptor]:
         with self._reported():

@@ -6,6 +6,7 @@ deletion, deletion by digest only, or also deletion of tags.
 
 from __future__ import annotations
 
+from imageprep_client import errors
 from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.repository import Request
 from imageprep_client.stores.registry.session import RegistrySession
@@ -34,8 +35,16 @@ def delete(registry: RegistrySession, request: Request) -> None:
     raise error
 
 
-def untag(registry: RegistrySession, request: Request) -> bool:
-    """Delete a tag; False if the registry does not support that."""
+def untag(registry: RegistrySession, request: Request) -> None:
+    """Delete a tag.
+
+    :raises CannotUntag: if the registry does not support that.
+    """
     response = registry.call(request, _DONE | _NO_TAGS)
-    response.discard()
-    return response.status in _DONE
+    if response.status in _DONE:
+        response.discard()
+        return
+    error = answers.from_response(response, request.what, request.unknown)
+    if isinstance(error, errors.AccessDenied):
+        raise error
+    raise errors.CannotUntag(str(error), status=response.status)

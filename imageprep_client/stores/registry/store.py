@@ -240,12 +240,12 @@ class RegistryStore:
         request = self._requests.content("DELETE", descriptor)
         deletion.delete(self._connect(), self._deleting(request))
 
-    def untag(self, tag: str) -> bool:
+    def untag(self, tag: str) -> None:
         references.check_tag(tag)
         request = self._requests.manifest("DELETE", tag)._replace(
             unknown="tag unknown"
         )
-        return deletion.untag(self._connect(), self._deleting(request))
+        deletion.untag(self._connect(), self._deleting(request))
 
     def digest_of(self, tag: str) -> str:
         references.check_tag(tag)

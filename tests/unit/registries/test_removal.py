@@ -55,8 +55,10 @@ class Registry:
         self.delete = inner.delete
         self._untags = untags
 
-    def untag(self, tag: str) -> bool:
-        return self._untags and self.inner.untag(tag)
+    def untag(self, tag: str) -> None:
+        if not self._untags:
+            raise errors.CannotUntag("the text of the registry", status=405)
+        self.inner.untag(tag)
 
 
 def remove(
@@ -339,7 +341,7 @@ def test_registry_that_cannot(registry: Registry) -> None:
     """Where it cannot, the other tags are named and nothing is deleted."""
     store = Registry(registry.inner, untags=False)
     put(store, ONE, "1", "2", "3")
-    told = "cannot remove a tag alone, and .* needed by tag 2, tag 3"
+    told = "needed by tag 2, tag 3, and .* the text of the registry"
     with pytest.raises(errors.StoreError, match=told) as caught:
         remove(store, ":1")
     assert "digest" in str(caught.value.hint)
@@ -469,7 +471,8 @@ def test_tag_not_understood_where_tags_stay(registry: Registry) -> None:
     """A tag that is neither understood nor removed alone cannot be deleted."""
     store = Schema1(registry.inner, "", untags=False)
     put(store, TWO, "old")
-    with pytest.raises(errors.InvalidContent, match="schema 1"):
+    told = "schema 1, and .* alone: the text of the registry"
+    with pytest.raises(errors.StoreError, match=told):
         remove(store, ":old")
     assert list(store.tags()) == ["old"]
 

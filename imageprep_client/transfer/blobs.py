@@ -46,26 +46,28 @@ class _Bring:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Spread:
-    """Mount a blob of the registry into the repository of an image.
+    """Mount a blob of the registry into another repository.
 
-    The image may fail before that, while others of the repository wait for
-    the blob.
+    :ivar images: those that need it there, some of which may fail before.
     """
 
     copy: BlobCopy
-    image: ImageCopy
+    images: Sequence[ImageCopy]
 
     @property
     def lane(self) -> str:
-        return _LINK if self.image.powers.flushes else _REQUEST
+        return _LINK if self.images[0].powers.flushes else _REQUEST
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Send:
-    """Send a blob again, to a repository that cannot mount it."""
+    """Send a blob again, to a repository that cannot mount it.
+
+    :ivar images: those that need it there.
+    """
 
     copy: BlobCopy
-    image: ImageCopy
+    images: Sequence[ImageCopy]
 
     @property
     def lane(self) -> str:
@@ -143,7 +145,7 @@ class BlobTransfers:
         """The images that no blob waits for."""
         waiting: dict[tuple[str, str], set[str]] = {}
         for step in self._postponed:
-            place = step.image.registry, step.image.repository
+            place = step.copy.registry, step.images[0].repository
             waiting.setdefault(place, set()).add(step.copy.blob.digest)
         return [
             image
@@ -161,11 +163,7 @@ class BlobTransfers:
         """Perform a step; returns those that follow from it."""
         if isinstance(step, _Bring | _Later):
             return self._bring_shared(step)
-        images = [
-            image
-            for image in step.copy.waiting
-            if image.repository == step.image.repository
-        ]
+        images = [i for i in step.images if i.needs(step.copy.blob)]
         if not images:
             return []
         try:
@@ -173,7 +171,7 @@ class BlobTransfers:
                 if isinstance(step, _Send):
                     self._send(step.copy, images[0])
                     return []
-                return self._take_over(step.copy, images[0])
+                return self._take_over(step.copy, images)
         except Passed:
             if self._fanout is not None:
                 digest = step.copy.blob.digest
@@ -305,32 +303,35 @@ class BlobTransfers:
     def _spread(self, copy: BlobCopy) -> list[_Spread]:
         """The steps for the other repositories that need the blob."""
         others = copy.by_repository()
-        first = others.pop(copy.location or "", None)
-        if first and isinstance(copy.state, Located):
-            self._count(copy, first, BlobOutcome.PRESENT)
-        return [_Spread(copy, image) for image in others.values()]
+        own = others.pop(copy.location or "", None)
+        if own and isinstance(copy.state, Located):
+            self._count(copy, own[0], BlobOutcome.PRESENT)
+        return [_Spread(copy, images) for images in others.values()]
 
-    def _take_over(self, copy: BlobCopy, image: ImageCopy) -> list[_Send]:
+    def _take_over(
+        self, copy: BlobCopy, images: Sequence[ImageCopy]
+    ) -> list[_Send]:
         """Mount a blob into one repository, or return the step to send it.
 
         Pulp mounts a blob only after the image that it was pushed for. The
         step is postponed then.
         """
-        if self._postpone(copy, image):
+        image = images[0]
+        if self._postpone(copy, images):
             return []
         if self._mount(copy, image, copy.location):
             self._done(copy, image, BlobOutcome.MOUNTED)
             return []
-        if self._postpone(copy, image):
+        if self._postpone(copy, images):
             return []
         with _blamed("mount blob"):
             exists = image.copy.destination.exists(copy.blob)
         if exists:
             self._done(copy, image, BlobOutcome.PRESENT)
             return []
-        return [_Send(copy, image)]
+        return [_Send(copy, images)]
 
-    def _postpone(self, copy: BlobCopy, image: ImageCopy) -> bool:
+    def _postpone(self, copy: BlobCopy, images: Sequence[ImageCopy]) -> bool:
         """Postpone a mount, if it will probably succeed later."""
         is_early = copy.registry in self._mounts_of_images and any(
             holder.repository == copy.location and _is_unfinished(holder)
@@ -339,7 +340,7 @@ class BlobTransfers:
         if not (is_early and self._postpones):
             return False
         with self._lock:
-            self._postponed.append(_Spread(copy, image))
+            self._postponed.append(_Spread(copy, images))
         return True
 
     def _send(self, copy: BlobCopy, image: ImageCopy) -> None:

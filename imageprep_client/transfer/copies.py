@@ -295,9 +295,9 @@ class BlobCopy:
         }
         return list(by_source.values())
 
-    def by_repository(self) -> dict[str, ImageCopy]:
-        """An image of each destination repository that needs the blob."""
-        images: dict[str, ImageCopy] = {}
+    def by_repository(self) -> dict[str, list[ImageCopy]]:
+        """The images that need it in each destination repository."""
+        images: dict[str, list[ImageCopy]] = {}
         for image in self.waiting:
-            images.setdefault(image.repository, image)
+            images.setdefault(image.repository, []).append(image)
         return images

@@ -146,8 +146,8 @@ class Preflight:
                 outcomes[blob.location] = BlobOutcome.PRESENT
             elif blob.travels and outcomes:
                 outcomes[next(iter(outcomes))] = BlobOutcome.COPIED
-            for repository, image in by_repository.items():
-                image.sizes[outcomes[repository]] += blob.blob.size
+            for repository, images in by_repository.items():
+                images[0].sizes[outcomes[repository]] += blob.blob.size
 
     def _resolve(self, image: ImageCopy) -> None:
         """Determine the content of an image that has to be copied."""

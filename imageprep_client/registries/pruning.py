@@ -90,6 +90,7 @@ def prune(
     :param is_here: whether a registry is the one that a reference names.
     :raises InvalidArgument: when nothing would be kept.
     :raises StoreError: nothing was deleted; also if another run writes.
+    :raises CombinedFailure: the same, of several refusals.
     :raises PartialFailure: a tree could not be written to in the middle.
     """
     if not request.environment_files and not request.keep_last:
@@ -358,16 +359,16 @@ def _from_files(plan: _Plan, registry: KeepsFiles) -> None:
 def _from_registry(plan: _Plan, request: PruneRequest) -> PruneResult:
     """Delete manifests of a registry, parents before their children.
 
-    What the registry refuses to delete, such as an immutable tag, is left, and
-    so are the manifests below it. Without access to a repository nothing else
-    is tried there.
+    Manifests that the registry refuses to delete, such as those of immutable
+    tags, are left with everything that is kept with them. Without access to a
+    repository nothing else is tried there.
     """
     if request.dry_run:
         return _result(plan, collected=False)
     done: set[tuple[str, str]] = set()
+    left: set[tuple[str, str]] = set()
+    denied: dict[str, errors.ImagePrepError] = {}
     failures: list[errors.ImagePrepError] = []
-    denied: set[str] = set()
-    left: set[str] = set()
 
     def one(step: tuple[RepositoryGraph, str]) -> None:
         graph, digest = step
@@ -377,15 +378,16 @@ def _from_registry(plan: _Plan, request: PruneRequest) -> PruneResult:
             _delete(graph, digest)
         except errors.NotFound:
             pass
-        except (errors.AccessDenied, errors.Refused) as error:
-            if isinstance(error, errors.Refused) and error.status == 405:
+        except errors.AccessDenied as error:
+            denied.setdefault(graph.name, error)
+            return
+        except errors.Refused as error:
+            if error.status == 405:
                 # The registry is not set up to delete anything.
                 raise
-            if graph.name not in denied:
-                failures.append(error)
-            if isinstance(error, errors.AccessDenied):
-                denied.add(graph.name)
-            left.add(graph.name)
+            failures.append(error)
+            kept = graph.closure([digest]).manifests
+            left.update((graph.name, each) for each in kept)
             return
         done.add((graph.name, digest))
 
@@ -396,15 +398,30 @@ def _from_registry(plan: _Plan, request: PruneRequest) -> PruneResult:
             levels.setdefault(height(digest), []).append((part.graph, digest))
     with Workers(request.concurrency, keep_going=False) as workers:
         for _, steps in sorted(levels.items(), reverse=True):
-            wanted = [step for step in steps if step[0].name not in left]
+            wanted = [
+                (g, digest)
+                for g, digest in steps
+                if (g.name, digest) not in left
+            ]
             failed = [error for _, error in workers.each(one, wanted)]
             failures += failed[:1]
             if failed:
                 break
+    failures = sorted([*failures, *denied.values()], key=str)
     if not failures:
         return _result(plan, collected=False)
-    if not done:
+    if not done and len(failures) == 1:
         raise failures[0]
+    if not done:
+        raise errors.CombinedFailure("nothing was deleted", failures)
+    # What is left needs its blobs.
+    _weigh_names(
+        plan.doomed,
+        [
+            frozenset(d for d in g.manifests if (g.name, d) not in done)
+            for g in (part.graph for part in plan.doomed)
+        ],
+    )
     return _result(plan, collected=False, done=done, failures=failures)
 
 

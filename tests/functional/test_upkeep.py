@@ -293,6 +293,27 @@ def test_prune_registry_that_stops(openstack: base.OpenStack) -> None:
     assert {row["Repository"] for row in found} == {"ns/api"}
 
 
+def test_prune_registry_that_refuses(openstack: base.OpenStack) -> None:
+    """Each repository that cannot be pruned is named; status 2."""
+    with RegistryServer() as registry:
+        images.write(SAMPLES.images, registry.content.store)
+        (openstack.home / "env.yaml").write_text(
+            f"parameter_defaults: {{A: '{registry.host}/ns/kept:1'}}"
+        )
+        keep = images.random_image("k", repository="ns/kept", tags=["1"])
+        images.write([keep], registry.content.store)
+        registry.faults.add(Fault("DELETE", status=403, times=None))
+        openstack(
+            *PRUNE,
+            *("--registry-url", registry.host),
+            *("-e", "env.yaml"),
+            status=2,
+            stderr=PLAIN
+            + ".*nothing was deleted\n  127[^\n]*/ns/api@[^\n]*403"
+            ".*\n  127[^\n]*/ns/compute@[^\n]*403.*",
+        )
+
+
 @pytest.mark.parametrize("place", ["127.0.0.1:1/ns", "oci:layouts//ns"])
 @pytest.mark.parametrize("command", [VERIFY, (*PRUNE, "--keep-last", "1")])
 def test_part_of_a_registry(

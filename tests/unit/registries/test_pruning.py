@@ -534,6 +534,52 @@ def test_refused_deletions(tmp_path: Path) -> None:
     assert registry.store("ns/c").exists(NEW.descriptor)
 
 
+def test_refused_index_in_a_shared_repository(tmp_path: Path) -> None:
+    """Only what is kept with a refused index stays, and no blob that it needs
+    counts as freed.
+    """
+    registry = GuardedRegistry()
+    store = registry.store("ns/a")
+    signature = content.artifact("x", INDEX.descriptor)
+    put(store, [*OLD.pieces, *NEW.pieces])
+    add(store, INDEX, "1")
+    put(store, signature.pieces)
+    other = content.image("other", [LAYER, content.blob("other")])
+    third = content.image("third")
+    index = content.index({"linux/amd64": other, "linux/arm64": NEW})
+    put(store, other.pieces)
+    add(store, index, "2")
+    add(store, third, "3")
+    add(registry.store("ns/d"), content.image("kept"), "4")
+    result = prune(registry, tmp_path, f"{HOST}/ns/d:4")
+    assert rows(result) == {
+        ("ns/a", "2"): total(index.manifest, other.manifest, *other.parts[1:]),
+        ("ns/a", "3"): total(*third.pieces),
+    }
+    assert list(map(str, result.failures)) == ["ns/a: immutable"]
+    pieces = (INDEX, OLD, NEW, signature, other, index, third)
+    assert [store.exists(one.descriptor) for one in pieces] == [
+        *[True] * 4,
+        *[False] * 3,
+    ]
+
+
+def test_only_refusals(tmp_path: Path) -> None:
+    """All of them are named, and nothing was changed."""
+    registry = GuardedRegistry()
+    for name in ("ns/a", "ns/b", "ns/denied"):
+        add(registry.store(name), OLD, "1")
+    add(registry.store("ns/d"), content.image("kept"), "3")
+    with pytest.raises(errors.CombinedFailure) as caught:
+        prune(registry, tmp_path, f"{HOST}/ns/d:3")
+    assert type(caught.value) is errors.CombinedFailure
+    assert sorted(map(str, caught.value.failures)) == [
+        "ns/a: immutable",
+        "ns/b: immutable",
+        "ns/denied: access denied",
+    ]
+
+
 def test_repositories_of_others(tmp_path: Path) -> None:
     """A repository without access is tried once, and others are pruned."""
     registry = GuardedRegistry()

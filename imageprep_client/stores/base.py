@@ -16,6 +16,9 @@ from imageprep_client.oci.descriptor import Descriptor
 #: How much is read and written at a time; large enough that hashing and
 #: copying, which release the GIL, dwarf the Python around them.
 CHUNK = 256 * 1024
+#: Content up to this size is sent in one request, which can be repeated, as
+#: quickly as it is looked for. Larger content is streamed.
+SMALL = 128 * 1024
 
 
 class Content(Protocol):

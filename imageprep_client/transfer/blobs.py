@@ -28,7 +28,6 @@ from imageprep_client.transfer.workers import LOCAL, Workers
 
 # A few streams of large blobs keep a link or disk busy. Small blobs cost round
 # trips, which only many concurrent transfers hide.
-_LARGE = 128 * 1024
 _STREAM, _REQUEST, _LINK = "stream", "request", "link"
 _LANES = {_STREAM: 12, _REQUEST: sys.maxsize, _LINK: LOCAL}
 
@@ -89,7 +88,8 @@ _Step = _Bring | _Spread | _Send | _Later
 
 
 def _lane(copy: BlobCopy, *, streams: bool = True) -> str:
-    return _STREAM if streams and copy.blob.size >= _LARGE else _REQUEST
+    large = copy.blob.size > base.SMALL
+    return _STREAM if streams and large else _REQUEST
 
 
 class BlobTransfers:

@@ -39,7 +39,6 @@ from imageprep_client.transfer.workers import Workers
 #: Repositories of a registry that are asked for a blob before it counts as
 #: missing.
 _LOOKS = 3
-_SMALL = 128 * 1024
 #: Bytes of the manifests of all images of a run: they are kept until they
 #: are written.
 _MAX_BYTES = 256 * 1024 * 1024
@@ -372,7 +371,7 @@ class Preflight:
         ]
         at_once = self._probing is Probing.AT_ONCE
         # A small one is pushed as quickly as it is looked for.
-        pushed = not likely or copy.blob.size <= _SMALL
+        pushed = not likely or copy.blob.size <= base.SMALL
         if pushed and powers.begins_pushes and not at_once:
             return Unprobed()
         for image in (likely or copy.images)[: _LOOKS if likely else 1]:

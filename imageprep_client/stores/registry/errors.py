@@ -30,6 +30,9 @@ TEMPORARY = frozenset(
     {408, 425, 429, 499, 500, 502, 503, 504, *range(520, 526), 527, 530}
 )
 
+#: Those of a server that wants fewer requests: proxies answer 503 by default.
+LIMITED = frozenset({429, 503})
+
 _WORDS = {
     400: "bad request",
     401: "authentication required",

@@ -91,7 +91,7 @@ class Resolver:
                 return registry.call(once, _HEARD)
             except errors.ServerFault as error:
                 # A proxy that limits requests says nothing about content.
-                if error.status != 503:
+                if error.status not in answers.LIMITED:
                     error.isolated = registry.fails_alone(error)
                 raise
 

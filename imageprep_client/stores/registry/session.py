@@ -196,7 +196,7 @@ class RegistrySession:
             error = errors.TooManyRequests(
                 str(error), retry_after=wait, status=response.status
             )
-        if response.status in (429, 503):
+        if response.status in answers.LIMITED:
             self._limit.limited(begin)
         return error
 

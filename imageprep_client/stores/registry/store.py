@@ -32,7 +32,7 @@ from imageprep_client.stores.registry.lists import (
 from imageprep_client.stores.registry.recent import Recent
 from imageprep_client.stores.registry.repository import Access, Request
 from imageprep_client.stores.registry.resolving import Denial
-from imageprep_client.stores.registry.uploads import SMALL, Uploads
+from imageprep_client.stores.registry.uploads import Uploads
 
 
 class RegistryStore:
@@ -139,7 +139,7 @@ class RegistryStore:
                     f" {expected.size} bytes is over {manifests.MAX_SIZE}"
                 )
             self._push_manifest(expected, _all(verified))
-        elif expected.size <= SMALL:
+        elif expected.size <= base.SMALL:
             data = _all(verified)
             self._connect().retrier.retrying(
                 self._requests.what(expected),

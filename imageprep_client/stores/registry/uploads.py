@@ -12,16 +12,15 @@ from imageprep_client.http import urls
 from imageprep_client.http.transport import Response
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.retry import RetryPolicy
+from imageprep_client.stores import base
 from imageprep_client.stores.registry import blob, description
+from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.repository import (
     RepositoryRequests,
     Request,
 )
 from imageprep_client.stores.registry.session import RegistrySession
 
-#: Content up to this size is read before it is sent, so that the request can
-#: be repeated. Larger content is streamed.
-SMALL = 128 * 1024
 #: A mount saves an upload; after so many faults the upload is begun.
 _MOUNTING = RetryPolicy(attempts=2)
 #: The default limit of nginx for a body, and so the largest chunk.
@@ -119,7 +118,7 @@ class Uploads:
                 return self.mount(registry, descriptor, self._repository.path)
             except errors.NotFound:
                 registry.opens_on_mount = False
-        return None if descriptor.size > SMALL else False
+        return None if descriptor.size > base.SMALL else False
 
     def send(
         self,
@@ -414,7 +413,7 @@ def _path(url: str) -> str:
 
 def _is_unread(error: BaseException) -> bool:
     """Whether a server refused a request for now, without its content."""
-    return isinstance(error, errors.TooManyRequests) or _status(error) == 503
+    return _status(error) in answers.LIMITED
 
 
 def _is_lost(error: BaseException) -> bool:

@@ -29,7 +29,7 @@ from imageprep_client.stores.registry.auth.tokens import (
 #: Statuses of requests without a login for what needs one.
 _HIDING = frozenset({401, 403, 404})
 #: Statuses of a token that is refused; 400 is that of ECR Public.
-_REFUSALS = frozenset({400, 401, 403})
+_REFUSED = frozenset({400, 401, 403})
 #: Seconds in which a new token does not expire, if that is not known.
 _NEW = 2.0
 #: Repeats named work until it succeeds or fails permanently.
@@ -221,7 +221,7 @@ class Authenticator:
         A token that was accepted may have expired when it is refused. A new
         one that was not gives no access, and another would not either.
         """
-        if authorization and response.status not in _REFUSALS:
+        if authorization and response.status not in _REFUSED:
             self._untried.discard(authorization)
 
     def explain(self, repository: str) -> str:

@@ -43,7 +43,7 @@ _TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
 _AT_ONCE = 16
 #: The refusals after which credentials are taken for wrong: a server may
 #: refuse a token for one repository, and give one for another.
-_REFUSALS = 3
+_WRONG_AT_MOST = 3
 #: The client ID for OAuth2.
 _CLIENT = "imageprep-client"
 
@@ -127,7 +127,7 @@ class TokenServer:
         with login.lock:
             if not login.settled.is_set():
                 known = login.refusals.get(tuple(scopes))
-                if not known and len(login.refusals) >= _REFUSALS:
+                if not known and len(login.refusals) >= _WRONG_AT_MOST:
                     known = next(iter(login.refusals.values()))
                 if known:
                     raise errors.AccessDenied(known)

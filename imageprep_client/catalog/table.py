@@ -7,15 +7,14 @@ name, its heat parameters and its services; a service that does not start with
 ``OS::`` has ``OS::TripleO::Services::`` in front. The order of images is the
 file's: of two that fill one parameter, the later one wins.
 
-What exists ``later`` came with a later version of the release: see
-`TableImage.later`.
+The condition ``later`` is described at `TableImage.later`.
 
-A release that is ``like`` another one has its images, except those that exist
-``later`` and those whose own part is in ``without``. An image of its own
-replaces the one with the same name and condition, at its place in the order.
-If only the name is the same, the other's images of that name are left out. All
-other images of its own come last. Its ``source`` is that of images for which
-the other has none.
+A release that is ``like`` another one has its images, except those with the
+condition ``later`` and those whose own part is in ``without``. An image of its
+own replaces the one with the same name and condition, at its place in the
+order. If only the name is the same, the other's images of that name are left
+out. All other images of its own come last. Its ``source`` is that of images
+for which the other has none.
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ _PERIOD = 0.2
 class RequestLimit:
     """Limits the concurrent requests to one server.
 
-    Each is made within ``with limit:``.
-    A response of status 429, or 503, which proxies that limit requests have by
-    default, halves the limit, and each full set of other responses raises it
-    by one. Safe for use by several threads.
+    Each is made within ``with limit:``. A response of status 429, or 503,
+    which proxies that limit requests have by default, halves the limit, and
+    each full set of other responses raises it by one. Safe for use by several
+    threads.
 
     :param most: the initial limit, which is also the highest.
     :param stop: when it is set, no thread waits any longer.

@@ -133,8 +133,9 @@ def check_variables(variables: Mapping[str, Any]) -> None:
             "tasks_from", f"{tasks!r} is not one of {', '.join(names)}"
         )
     options = choices[tasks]
-    for name in variables.keys() - options.keys():
-        if near := difflib.get_close_matches(name, options, 1, _MISTYPED):
+    for name in variables:
+        near = difflib.get_close_matches(name, options, 1, _MISTYPED)
+        if near and name not in options:
             raise InvalidVariable(
                 name,
                 f"tasks_from {tasks} has no such variable",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from imageprep_client.host import disk
 from imageprep_client.host.reading import Kind
 from imageprep_client.oci import digest as digests
-from imageprep_client.stores.imageserve import layout
+from imageprep_client.stores.imageserve import htaccess, layout
 from imageprep_client.stores.imageserve.layout import TreeDirectory
 from imageprep_client.stores.imageserve.partial import Partials
 from imageprep_client.stores.imageserve.typemap import TagIndex
@@ -205,10 +205,13 @@ class TreeCatalog:
         """
         tree, paths = self.tree, layout.RepositoryPaths(repository)
         half_made = []
-        for name, kind in tree.scan(paths.manifests):
+        for name, _ in tree.scan(paths.manifests):
             if self._is_half_made(paths, name):
                 half_made.append(name)
-            elif name == layout.HTACCESS and kind is not Kind.DIRECTORY:
+            elif name == layout.HTACCESS and (
+                tree.read(paths.tag_headers, htaccess.MAX_SIZE)
+                in htaccess.OF_TYPE_MAPS
+            ):
                 continue
             elif not layout.is_below(tree, f"{paths.manifests}/{name}"):
                 return

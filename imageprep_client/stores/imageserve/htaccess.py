@@ -8,6 +8,8 @@ from imageprep_client.oci import digest as digests
 from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
 
+#: The most bytes that are read of such a file.
+MAX_SIZE = 64 * 1024
 _CONTENT_TYPE = re.compile(
     r'^\s*Header\s+set\s+Content-Type\s+"?([^"\s]+)', re.I | re.M
 )
@@ -18,8 +20,11 @@ _DIGEST = re.compile(
 #: For a directory of type maps. The virtual host of an undercloud up to
 #: Victoria does not tell what they are.
 TYPE_MAPS = b"AddType application/x-type-map .type-map\n"
-#: The same as tripleo-common wrote it, up to Wallaby.
-OLD_TYPE_MAPS = b"AddHandler type-map .type-map\nMultiviewsMatch Handlers\n"
+#: The same, also as tripleo-common wrote it up to Wallaby.
+OF_TYPE_MAPS = (
+    TYPE_MAPS,
+    b"AddHandler type-map .type-map\nMultiviewsMatch Handlers\n",
+)
 
 #: For the directory of referrers: all are indexes, and where there is none,
 #: the empty one answers. A server without mod_rewrite answers 404.

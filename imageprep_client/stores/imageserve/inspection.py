@@ -17,7 +17,6 @@ from imageprep_client.stores.imageserve.store import ImageServeStore
 from imageprep_client.stores.stored_files import Defect
 
 _MAX_LIST = 64 * 1024 * 1024
-_MAX_HEADERS = 64 * 1024
 
 ABSENT = "listed but absent"
 UNLISTED = "not listed"
@@ -82,7 +81,7 @@ def _headers(
         if tree.regular_size(store.paths.manifest(digest)) is None:
             yield Defect(digest, "incomplete")
             continue
-        content = tree.read(store.paths.htaccess(digest), _MAX_HEADERS)
+        content = tree.read(store.paths.htaccess(digest), htaccess.MAX_SIZE)
         if not content:
             yield Defect(digest, "no headers")
         elif manifest and not _says(content, manifest):
@@ -177,14 +176,14 @@ def _strays(tree: TreeDirectory, store: ImageServeStore) -> Iterator[Defect]:
         tag = name.removesuffix(layout.TYPE_MAP_SUFFIX)
         manifest = digests.is_valid(name) or tag in tags
         own = path == paths.tag_headers and _has(
-            tree, path, htaccess.TYPE_MAPS, htaccess.OLD_TYPE_MAPS
+            tree, path, *htaccess.OF_TYPE_MAPS
         )
         if not manifest and not own and not layout.is_below(tree, path):
             yield Defect(f"manifests/{name}", STRAY)
 
 
 def _has(tree: TreeDirectory, path: str, *contents: bytes) -> bool:
-    return tree.read(path, _MAX_HEADERS) in contents
+    return tree.read(path, htaccess.MAX_SIZE) in contents
 
 
 def _referrers(

@@ -23,7 +23,6 @@ from imageprep_client.stores.imageserve.referrers import Referrers
 from imageprep_client.stores.imageserve.tags import Tags
 
 _DEFAULT_PLATFORM = Platform("linux", "amd64")
-_MAX_HEADERS = 64 * 1024
 #: Bytes that take the disk some time.
 _LARGE = 1024 * 1024
 
@@ -74,7 +73,7 @@ class ImageServeStore:
     def _media_type(self, digest: str) -> str:
         """The type in the ``.htaccess`` file, else in the manifest."""
         path = self.paths.htaccess(digest)
-        content = self._tree.read(path, _MAX_HEADERS)
+        content = self._tree.read(path, htaccess.MAX_SIZE)
         recorded = htaccess.media_type(content or b"")
         if mediatypes.is_manifest(recorded):
             return recorded

@@ -11,8 +11,8 @@ from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 
-#: A header of registries that keep signatures beside images: those of Pulp
-#: and of OpenShift.
+#: A header of registries that keep signatures beside images, such as Pulp and
+#: that of OpenShift.
 SIGNATURES = "X-Registry-Supports-Signatures"
 #: A SHA-256 digest without its algorithm, as some registries send it.
 _BARE = re.compile(r"[0-9a-f]{64}")

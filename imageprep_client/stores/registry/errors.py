@@ -154,7 +154,7 @@ def _of_cache(response: Response) -> str | None:
     if not (age.isascii() and age.isdigit() and age.strip("0")):
         return None
     return (
-        f"a cache in front of the registry gave this answer, which is"
+        "a cache in front of the registry gave this answer, which is"
         f" {age[:9]} s old: let it keep no answers of 404"
     )
 

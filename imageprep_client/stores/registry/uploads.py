@@ -158,9 +158,7 @@ class Uploads:
             raise
         except _OF_UPLOAD as error:
             if self._may_be_spoilt(expected, body):
-                raise errors.ServerFault(
-                    str(error), hint=error.hint
-                ) from None
+                raise errors.ServerFault(str(error), hint=error.hint) from None
             raise
 
     def _may_be_spoilt(

@@ -447,9 +447,11 @@ class TestDeleting:
     def test_last_manifest_with_company(self, store: ImageServeStore) -> None:
         """Files of somebody else's in the directory do not stop it."""
         put(store, IMAGE, "latest")
-        (OnDisk(store).manifests / ".htaccess").write_text("# mine\n")
+        headers = OnDisk(store).manifests / ".htaccess"
+        headers.write_text("# mine\n")
         store.delete(IMAGE.descriptor)
         assert list(store.tags()) == []
+        assert headers.read_text() == "# mine\n"
 
 
 class TestWhatIsNoContent:

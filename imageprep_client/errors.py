@@ -153,12 +153,12 @@ class Unreachable(StoreError):
     :ivar errno: of the system's or the resolver's error, None where there
         was none.
     :ivar unknown: whether the server never answered.
-    :ivar forwarded: whether a proxy read the request, as it had no TLS.
+    :ivar proxy: the URL of the proxy that read the request, or empty.
     """
 
     temporary = True
     unknown = False
-    forwarded = False
+    proxy = ""
 
     def __init__(
         self, message: str, *, errno: int | None = None, **more: Unpack[_More]

@@ -95,6 +95,17 @@ class Proxies:
             self._known[origin] = proxy
         return proxy
 
+    def reader(self, url: str) -> str:
+        """The proxy that reads requests to this URL, or empty.
+
+        It reads nothing within TLS, and one of SOCKS reads nothing at all.
+
+        :returns: its URL, without its password.
+        """
+        proxy = self.of(url)
+        is_reader = proxy.startswith("http") and not urls.is_https(url)
+        return urls.shown(proxy) if is_reader else ""
+
     def send(
         self,
         method: str,

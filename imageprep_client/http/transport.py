@@ -84,8 +84,8 @@ class Response:
 
     :ivar url: its URL, after redirects.
     :ivar redirected: whether it came from another origin than requested.
-    :ivar proxy: the URL of the proxy that it came through, without its
-        password, or empty.
+    :ivar proxy: that which read the request, and so may have answered it;
+        as `Proxies.reader`.
     :ivar timed_out: called if the body does not arrive in time.
     """
 
@@ -264,15 +264,14 @@ class Transport:
         headers = {**_PLAIN, **headers}
         found = self._proxies.of(url)
         send = self._proxies.send if found else self._direct.send
-        proxy = urls.shown(found)
         try:
             raw = send(method, url, headers, body, timeout)
         except (urllib3.exceptions.HTTPError, OSError, UnicodeError) as error:
-            unreachable = failures.unreachable(url, error, proxy)
-            unreachable.forwarded = bool(proxy) and not urls.is_https(url)
+            unreachable = failures.unreachable(url, error, urls.shown(found))
+            unreachable.proxy = self._proxies.reader(url)
             raise unreachable from None
         response = _answered(method, url, raw, timeout[1])
-        response.proxy = proxy
+        response.proxy = self._proxies.reader(url)
         return response
 
     def timeout_factor(self, url: str) -> float:

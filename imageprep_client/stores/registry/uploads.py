@@ -153,7 +153,7 @@ class Uploads:
             self._send(registry, expected, body)
         except errors.Unreachable as error:
             self._unanswered.add(expected.digest)
-            if error.forwarded and registry.body_limit is None:
+            if error.proxy and registry.body_limit is None:
                 registry.body_limit = _CHUNK
             raise
         except _OF_UPLOAD as error:

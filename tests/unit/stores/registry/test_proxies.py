@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 import traceback
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.http import proxies
 from imageprep_client.http.transport import Timeouts
 from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.registry.client import RegistryClient
@@ -163,6 +165,62 @@ def test_registries_that_refuse_behind_a_proxy(
         with pytest.raises(errors.AccessDenied, match="no access") as caught:
             client.store("registry.test:5000", "ns/name").resolve("1")
     assert "podman login" in str(caught.value.hint)
+
+
+def test_refusals_within_tls(
+    secure: RegistryServer,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    certificates: Path,
+) -> None:
+    """A proxy that passes TLS on cannot have answered."""
+    secure.faults.add(Fault(status=403, body=b"", times=None))
+    with Proxy({"registry.test:443": secure.host}) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://{proxy.host}")
+        client = make_client(Hosts(cacert=str(certificates / "ca.crt")))
+        with pytest.raises(errors.AccessDenied) as caught:
+            client.store("registry.test", "ns/name").resolve("1")
+    assert "podman login" in str(caught.value.hint)
+    assert "proxy" not in str(caught.value.hint)
+
+
+def test_busy_registries_within_tls(
+    secure: RegistryServer,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A registry that is busy for a while is not out of the proxy's reach."""
+    secure.faults.add(Fault(status=503, times=8))
+    image = content.image("busy")
+    store_suite.push(secure.content.store("ns/name"), *image.pieces)
+    with Proxy({"registry.test:443": secure.host}) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://{proxy.host}")
+        client = make_client(
+            Hosts(insecure=["registry.test"]),
+            policy=RetryPolicy(attempts=12, base=0.001),
+        )
+        store = client.store("registry.test", "ns/name")
+        found = store.resolve(image.descriptor.digest)
+    assert found == image.descriptor
+
+
+@pytest.mark.parametrize(
+    ("url", "proxy", "reader"),
+    [
+        ("http://r.test/", "http://me:canary@p.test", "http://p.test"),
+        ("http://r.test/", "https://p.test:3128", "https://p.test:3128"),
+        ("http://r.test/", "socks5h://p.test", ""),
+        ("https://r.test/", "http://p.test", ""),
+        ("http://r.test/", "", ""),
+    ],
+)
+def test_readers(
+    monkeypatch: pytest.MonkeyPatch, url: str, proxy: str, reader: str
+) -> None:
+    """Only proxies of HTTP read requests, and only those without TLS."""
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    found = proxies.Proxies(ssl.create_default_context, size=1)
+    assert found.reader(url) == reader
 
 
 def test_unknown_hosts_behind_a_proxy(

@@ -158,7 +158,9 @@ class Uploads:
             raise
         except _OF_UPLOAD as error:
             if self._may_be_spoilt(expected, body):
-                raise errors.ServerFault(str(error), hint=error.hint) from None
+                raise errors.ServerFault(
+                    str(error), status=_status(error), hint=error.hint
+                ) from None
             raise
 
     def _may_be_spoilt(
@@ -219,23 +221,23 @@ class Uploads:
             # Of a PUT whose connection breaks, Pulp keeps the part that came,
             # under the digest of the whole, and takes no other content.
             self._in_parts |= description.SIGNATURES in response.headers
-        rest = body
+        is_there = False
         try:
             if self._in_parts:
                 location = self._patch(registry, location, expected, body)
-                rest = b""
-            request = self._closing(location, expected, rest)
-            if rest is body:
-                self._call(registry, request).discard()
-            else:
+                is_there = True
+                request = self._closing(location, expected, b"")
                 self._call_again(registry, request, expected).discard()
+            else:
+                request = self._closing(location, expected, body)
+                self._call(registry, request).discard()
         except BaseException as error:
             if _is_too_large(error, body, registry.body_limit):
                 registry.body_limit = min(_CHUNK, max(1, len(body) // 2))
                 raise errors.ServerFault(
                     f"{error}; chunks are tried"
                 ) from None
-            if rest is body and _is_unread(error):
+            if not is_there and _is_unread(error):
                 with self._lock:
                     self._open[expected.digest] = location
                 raise
@@ -329,15 +331,16 @@ class Uploads:
             raise
         except errors.StoreError as error:
             own = f"{registry.base}/v2/{self._repository.path}/"
-            below = _path(request.url).startswith(_path(own))
-            expected = below and urls.same_origin(request.url, own)
+            ours = urls.same_origin(request.url, own)
+            below = ours and _path(request.url).startswith(_path(own))
             too_large = _status(error) == 413
-            if not (error.temporary or expected or too_large):
+            if not (error.temporary or below or too_large):
+                told = f"{error.hint}; or " if ours and error.hint else ""
                 error.hint = (
-                    f"{registry.name} names this address for the upload; if"
-                    " it is not the right one, correct the proxy in front of"
-                    " the registry: it has to pass on Host, with the port, and"
-                    " X-Forwarded-Proto, and to rewrite Location where it"
+                    f"{told}{registry.name} names this address for the upload;"
+                    " if it is not the right one, correct the proxy in front"
+                    " of the registry: it has to pass on Host, with the port,"
+                    " and X-Forwarded-Proto, and to rewrite Location where it"
                     " rewrites paths"
                 )
             elif isinstance(error, errors.NotFound):

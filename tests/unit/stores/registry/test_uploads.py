@@ -151,6 +151,38 @@ def test_uploads_below_another_path(
     assert "rewrite Location" in str(caught.value.hint)
 
 
+def test_uploads_at_another_path_that_are_not_permitted(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """Google Artifact Registry has its uploads there; a lack of permission is
+    one of a login that was sent, too.
+    """
+    headers = {"Location": "/artifacts-uploads/1"}
+    server.faults.add(Fault("POST", headers=headers, times=None))
+    server.faults.add(Fault("PUT", status=403, body=b"", times=None))
+    with pytest.raises(errors.AccessDenied) as caught:
+        client.destination(server.host, "ns/name").push(
+            SMALL.descriptor, SMALL.open()
+        )
+    assert "podman login" in str(caught.value.hint)
+    assert "names this address" in str(caught.value.hint)
+
+
+def test_refusals_of_an_upload_that_was_used_again(
+    server: RegistryServer, make_client: Callable[..., RegistryClient]
+) -> None:
+    """After the last attempt the error is that of the registry."""
+    server.faults.add(Fault("PUT", status=503))
+    server.faults.add(Fault("PUT", status=405))
+    client = make_client(policy=RetryPolicy(attempts=2, base=0.001))
+    with pytest.raises(errors.ServerFault) as caught:
+        client.destination(server.host, "ns/name").push(
+            SMALL.descriptor, SMALL.open()
+        )
+    assert caught.value.status == 405
+    assert "read-only" in str(caught.value.hint)
+
+
 @pytest.mark.parametrize("status", [500, 502])
 def test_broken_links_at_a_destination(
     server: RegistryServer,

@@ -359,9 +359,9 @@ def _from_files(plan: _Plan, registry: KeepsFiles) -> None:
 def _from_registry(plan: _Plan, request: PruneRequest) -> PruneResult:
     """Delete manifests of a registry, parents before their children.
 
-    Manifests that the registry refuses to delete, such as those of immutable
-    tags, are left with everything that is kept with them. Without access to a
-    repository nothing else is tried there.
+    Artefacts follow their images. Manifests that the registry refuses to
+    delete, such as those of immutable tags, are left with all that is kept
+    with them. Without access to a repository nothing else is tried there.
     """
     if request.dry_run:
         return _result(plan, collected=False)
@@ -391,18 +391,18 @@ def _from_registry(plan: _Plan, request: PruneRequest) -> PruneResult:
             return
         done.add((graph.name, digest))
 
-    levels: dict[int, list[tuple[RepositoryGraph, str]]] = {}
+    levels: dict[tuple[bool, int], list[tuple[RepositoryGraph, str]]] = {}
     for part in plan.doomed:
-        height = _height(part.graph)
+        manifests, height = part.graph.manifests, _height(part.graph)
+        attached = part.graph.below(
+            d for d, manifest in manifests.items() if manifest.subject
+        )
         for digest in part.manifests:
-            levels.setdefault(height(digest), []).append((part.graph, digest))
+            level = digest not in attached, height(digest)
+            levels.setdefault(level, []).append((part.graph, digest))
     with Workers(request.concurrency, keep_going=False) as workers:
         for _, steps in sorted(levels.items(), reverse=True):
-            wanted = [
-                (g, digest)
-                for g, digest in steps
-                if (g.name, digest) not in left
-            ]
+            wanted = [s for s in steps if (s[0].name, s[1]) not in left]
             failed = [error for _, error in workers.each(one, wanted)]
             failures += failed[:1]
             if failed:

@@ -580,6 +580,24 @@ def test_only_refusals(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("image", [OLD, INDEX])
+def test_an_image_that_stays_keeps_its_signature(
+    image: content.Image, tmp_path: Path
+) -> None:
+    """An artefact is deleted only after the image that it is attached to."""
+    registry = GuardedRegistry()
+    store = registry.store("ns/a")
+    add(store, image, "1")
+    put(store, [*OLD.pieces, *NEW.pieces])
+    signature = content.artifact("signature", image.descriptor)
+    put(store, signature.pieces)
+    add(registry.store("ns/b"), NEW, "2")
+    add(registry.store("ns/d"), content.image("kept"), "3")
+    result = prune(registry, tmp_path, f"{HOST}/ns/d:3")
+    assert list(map(str, result.failures)) == ["ns/a: immutable"]
+    assert store.exists(signature.descriptor)
+
+
 def test_repositories_of_others(tmp_path: Path) -> None:
     """A repository without access is tried once, and others are pruned."""
     registry = GuardedRegistry()

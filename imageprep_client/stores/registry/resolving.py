@@ -48,13 +48,11 @@ class Resolver:
     """Resolves references to manifests of one repository.
 
     :param manifests: keeps the manifests that were read.
-    :ivar offers_signatures: whether the registry said so with a manifest.
     """
 
     def __init__(self, manifests: Recent, denial: Denial) -> None:
         self._manifests = manifests
         self._denial = denial
-        self.offers_signatures = False
         # The sizes of manifests that were not read, by digest.
         self._unread: dict[str, int] = {}
 
@@ -192,7 +190,6 @@ class Resolver:
         """The descriptor in the headers of a response, if it is complete."""
         if response.status != 200:
             return None
-        self.offers_signatures |= description.SIGNATURES in response.headers
         descriptor = description.described(request.what, reference, response)
         if descriptor:
             self._unread[descriptor.digest] = descriptor.size
@@ -221,7 +218,6 @@ class Resolver:
         self, registry: RegistrySession, request: Request, reference: str
     ) -> Descriptor:
         response = registry.call(request, WHOLE)
-        self.offers_signatures |= description.SIGNATURES in response.headers
         data = response.body(manifests.MAX_SIZE)
         claimed = description.claimed_digest(request.what, response)
         wanted = reference if digests.is_valid(reference) else claimed

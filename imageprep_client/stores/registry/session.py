@@ -17,12 +17,9 @@ from imageprep_client.http import urls
 from imageprep_client.http.connections import Body
 from imageprep_client.http.request_limit import RequestLimit
 from imageprep_client.http.timeouts import AdaptiveTimeout
-from imageprep_client.http.transport import (
-    Response,
-    Timeouts,
-    Transports,
-)
+from imageprep_client.http.transport import Response, Timeouts, Transports
 from imageprep_client.retry import Retrier
+from imageprep_client.stores.registry import description
 from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.auth.authenticator import Authenticator
 from imageprep_client.stores.registry.endpoints.hosts import Endpoint, Hosts
@@ -53,6 +50,7 @@ class RegistrySession:
     :ivar retrier: for what takes several requests.
     :ivar authenticator: the login of all its requests.
     :ivar answers_head: whether HEAD tells of ``"blobs"``, if that is known.
+    :ivar keeps_signatures: whether a response said so.
     :ivar opens_on_mount: False once a mount of what is absent was a 404.
     :ivar body_limit: the size of chunks after a 413; None before.
     :param limit: bounds the requests that are sent to it at once.
@@ -71,6 +69,7 @@ class RegistrySession:
         self.base = endpoint.base
         self.retrier = retrier
         self.answers_head: dict[str, bool] = {}
+        self.keeps_signatures = False
         self.opens_on_mount = True
         self.body_limit: int | None = None
         self._kept: dict[tuple[str, str], tuple[Response, str | None]] = {}
@@ -278,6 +277,7 @@ class RegistrySession:
             response.discard()
             begin, response = time.monotonic(), self._again(request, header)
         self.authenticator.sent(header, response)
+        self.keeps_signatures |= description.SIGNATURES in response.headers
         return response, header
 
     def _following(

@@ -229,11 +229,15 @@ class RegistryStore:
         return descriptors
 
     def signatures(self, digest: str) -> Sequence[bytes]:
-        if not self._resolver.offers_signatures:
-            return ()
-        return self._places.read(
-            lambda place: signatures.read(place, digest), digest, bool
-        )
+        kept = False
+
+        def read(place: Replica) -> list[bytes]:
+            nonlocal kept
+            # A mirror says it for those after it, too.
+            kept = kept or place.connect().keeps_signatures
+            return signatures.read(place, digest) if kept else []
+
+        return self._places.read(read, digest, bool)
 
     def delete(self, descriptor: Descriptor) -> None:
         self._manifests.drop(descriptor.digest)

@@ -13,7 +13,7 @@ from imageprep_client.http.transport import Response
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores import base
-from imageprep_client.stores.registry import blob, description
+from imageprep_client.stores.registry import blob
 from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.repository import (
     RepositoryRequests,
@@ -49,7 +49,6 @@ class Uploads:
         self._lock = threading.Lock()
         self._open: dict[str, str] = {}
         self._used_again: set[str] = set()
-        self._in_parts = False
         self._not_whole: set[str] = set()
         self._unanswered: set[str] = set()
 
@@ -218,12 +217,11 @@ class Uploads:
                 raise
             response.discard()
             location = self._location(response)
-            # Of a PUT whose connection breaks, Pulp keeps the part that came,
-            # under the digest of the whole, and takes no other content.
-            self._in_parts |= description.SIGNATURES in response.headers
         is_there = False
         try:
-            if self._in_parts:
+            # Of a PUT whose connection breaks, Pulp keeps the part that came,
+            # under the digest of the whole, and takes no other content.
+            if registry.keeps_signatures:
                 location = self._patch(registry, location, expected, body)
                 is_there = True
                 request = self._closing(location, expected, b"")

@@ -85,6 +85,20 @@ def test_signatures_beside_an_image(
     assert store.signatures(digest) == [b"one"]
 
 
+def test_signatures_of_a_known_image(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """A manifest that was read by its digest tells of them as well."""
+    image = content.image("signed")
+    put(server.content.store("ns/name"), image, "latest")
+    answer_signatures(server, {"signatures": [signature("b25l")]})
+    server.faults.add(MARK)
+    store = client.store(server.host, "ns/name")
+    with store.fetch(image.descriptor) as manifest:
+        assert manifest.read() == image.manifest.data
+    assert store.signatures(image.descriptor.digest) == [b"one"]
+
+
 @pytest.mark.parametrize(
     "document",
     [

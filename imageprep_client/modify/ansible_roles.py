@@ -133,9 +133,8 @@ def check_variables(variables: Mapping[str, Any]) -> None:
             "tasks_from", f"{tasks!r} is not one of {', '.join(names)}"
         )
     options = choices[tasks]
-    for name in variables:
-        near = difflib.get_close_matches(name, options, 1, _MISTYPED)
-        if near and name not in options:
+    for name in [name for name in variables if name not in options]:
+        if near := difflib.get_close_matches(name, options, 1, _MISTYPED):
             raise InvalidVariable(
                 name,
                 f"tasks_from {tasks} has no such variable",

@@ -113,6 +113,31 @@ class RepositoryGraph:
                 tags.setdefault(digest, []).append(tag)
         return tags
 
+    def depths(self) -> dict[str, int]:
+        """How far attached manifests are from what they are attached to.
+
+        An artefact of an image has 1 and an artefact of that has 2, each with
+        the manifests below it; others are left out.
+        """
+        subjects = {
+            digest: subject
+            for subject, artefacts in self.artefacts.items()
+            for digest in artefacts
+        }
+        for subject in self.manifests:
+            for tag in self.attached_tags.get(tag_of(subject), ()):
+                subjects[self.tags[tag]] = subject
+        depths: dict[str, int] = {}
+        for digest in subjects:
+            # Tags may go in circles.
+            chain, at = set[str](), digest
+            while at in subjects and at not in chain:
+                chain.add(at)
+                at = subjects[at]
+            for each in self.below([digest]):
+                depths[each] = max(depths.get(each, 0), len(chain))
+        return depths
+
     def below(self, roots: Iterable[str]) -> dict[str, None]:
         """The digests of manifests that these lead to, themselves included.
 

@@ -391,17 +391,14 @@ def _from_registry(plan: _Plan, request: PruneRequest) -> PruneResult:
             return
         done.add((graph.name, digest))
 
-    levels: dict[tuple[bool, int], list[tuple[RepositoryGraph, str]]] = {}
+    levels: dict[tuple[int, int], list[tuple[RepositoryGraph, str]]] = {}
     for part in plan.doomed:
-        manifests, height = part.graph.manifests, _height(part.graph)
-        attached = part.graph.below(
-            d for d, manifest in manifests.items() if manifest.subject
-        )
+        height, depths = _height(part.graph), part.graph.depths()
         for digest in part.manifests:
-            level = digest not in attached, height(digest)
+            level = depths.get(digest, 0), -height(digest)
             levels.setdefault(level, []).append((part.graph, digest))
     with Workers(request.concurrency, keep_going=False) as workers:
-        for _, steps in sorted(levels.items(), reverse=True):
+        for _, steps in sorted(levels.items()):
             wanted = [s for s in steps if (s[0].name, s[1]) not in left]
             failed = [error for _, error in workers.each(one, wanted)]
             failures += failed[:1]

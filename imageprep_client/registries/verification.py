@@ -196,9 +196,9 @@ class _Verification:
     def _confirmed(
         self, problems: set[Problem], names: Sequence[str]
     ) -> set[Problem]:
-        """The problems of what has one at a second look, too.
+        """The problems of content that has one at a second look, too.
 
-        What is unreadable was looked at for as long as retries take.
+        Requests for unreadable content were repeated already.
         """
         sure = {p for p in problems if p.problem == graphs.UNREADABLE}
         doubtful = {(p.repository, p.name) for p in problems - sure}

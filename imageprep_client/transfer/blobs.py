@@ -111,7 +111,8 @@ class BlobTransfers:
         self._lock = threading.Lock()
         self._fanout = fanout
         self._streams = Streams(workers, observer, known, fanout)
-        # Registries that mount only blobs of images, and what waits for one.
+        # Registries that probably mount only blobs of images, as one of them
+        # did not find a repository that has the blob, and what waits for one.
         self._mounts_of_images: set[str] = set()
         self._postponed: list[_Spread] = []
         self._postpones = True

@@ -564,6 +564,37 @@ def test_refused_index_in_a_shared_repository(tmp_path: Path) -> None:
     ]
 
 
+def test_refused_image_keeps_its_artefacts(tmp_path: Path) -> None:
+    """Its signatures, and those of its artefacts, are left with it."""
+    registry = GuardedRegistry()
+    store = registry.store("ns/a")
+    sbom = content.artifact("sbom", OLD.descriptor)
+    signature = content.artifact("signature", sbom.descriptor)
+    tagged = content.image("tagged")
+    add(store, OLD, "1")
+    put(store, [*sbom.pieces, *signature.pieces])
+    add(store, tagged, f"{referrers.tag_of(OLD.descriptor.digest)}.sig")
+    add(store, NEW, "2")
+    add(registry.store("ns/d"), content.image("kept"), "3")
+    result = prune(registry, tmp_path, f"{HOST}/ns/d:3")
+    assert rows(result).keys() == {("ns/a", "2")}
+    kept = (OLD, sbom, signature, tagged)
+    assert all(store.exists(one.descriptor) for one in kept)
+
+
+def test_signatures_in_a_circle(tmp_path: Path) -> None:
+    """Tags that make two images signatures of each other end nothing."""
+    registry = GuardedRegistry()
+    store = registry.store("ns/a")
+    other = content.image("other")
+    add(store, NEW, f"{referrers.tag_of(other.descriptor.digest)}.sig")
+    add(store, other, f"{referrers.tag_of(NEW.descriptor.digest)}.sig")
+    add(registry.store("ns/d"), content.image("kept"), "3")
+    prune(registry, tmp_path, f"{HOST}/ns/d:3")
+    assert not store.exists(NEW.descriptor)
+    assert not store.exists(other.descriptor)
+
+
 def test_only_refusals(tmp_path: Path) -> None:
     """All of them are named, and nothing was changed."""
     registry = GuardedRegistry()

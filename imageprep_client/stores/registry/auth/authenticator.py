@@ -23,6 +23,7 @@ from imageprep_client.stores.registry.auth.credentials import (
 from imageprep_client.stores.registry.auth.tokens import (
     SendTokenRequest,
     Token,
+    TokenRequest,
     TokenServer,
 )
 
@@ -34,7 +35,6 @@ _REFUSED = frozenset({400, 401, 403})
 _NEW = 2.0
 #: Repeats named work until it succeeds or fails permanently.
 RetryToken = Callable[[str, Callable[[], Token]], Token]
-_Key = tuple[str, str, tuple[str, ...], str]
 
 
 class Authenticator:
@@ -73,10 +73,10 @@ class Authenticator:
         self._unknown_schemes = ""
         self._version_challenge: str | None = None
         self._checking = threading.Lock()
-        self._tokens: dict[_Key, Token] = {}
+        self._tokens: dict[TokenRequest, Token] = {}
         # Those that no response has accepted so far.
         self._untried: set[str] = set()
-        self._locks: dict[_Key, threading.Lock] = {}
+        self._locks: dict[TokenRequest, threading.Lock] = {}
         self._known: dict[str, RegistryCredential | None] = {}
 
     def header(
@@ -261,9 +261,7 @@ class Authenticator:
                     " credentials, or name it with --token-server"
                     f" {self._host}={urls.shown(realm)}"
                 )
-            elif credential.username in [
-                key[-1] for key in list(self._tokens)
-            ]:
+            elif credential in [key.credential for key in list(self._tokens)]:
                 hint = (
                     f"used {of}, which got a token and may lack the permission"
                 )
@@ -300,24 +298,26 @@ class Authenticator:
         realm = self._realm(challenge)
         if credential and not self._may_have(realm, credential, repository):
             credential = None
-        wanted = wanted_scopes(scopes, challenge.parameters.get("scope", ""))
-        service = challenge.parameters.get("service", "")
-        user = credential.username if credential else ""
-        key = (realm, service, wanted, user)
+        wanted = TokenRequest(
+            realm,
+            challenge.parameters.get("service", ""),
+            wanted_scopes(scopes, challenge.parameters.get("scope", "")),
+            credential,
+        )
         with self._lock:
-            lock = self._locks.setdefault(key, threading.Lock())
+            lock = self._locks.setdefault(wanted, threading.Lock())
 
         def fetch() -> str:
             token = self._retry(
                 f"{self._host}: token",
-                lambda: self._server.fetch(realm, service, wanted, credential),
+                lambda: self._server.fetch(wanted),
             )
-            self._tokens[key] = token
+            self._tokens[wanted] = token
             self._untried.add(token.header)
             return token.header
 
         with lock:
-            token, now = self._tokens.get(key), self._clock()
+            token, now = self._tokens.get(wanted), self._clock()
             if token is None:
                 first = fetch()
                 return first if first != refused else None

@@ -11,13 +11,12 @@ import contextlib
 import dataclasses
 import datetime
 import email.utils
-import functools
 import json
 import math
 import re
 import threading
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from imageprep_client import errors
@@ -54,6 +53,20 @@ class SendTokenRequest(Protocol):
     def __call__(
         self, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> Response: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """A token that is wanted from a token server.
+
+    :ivar realm: URL of the server.
+    :ivar credential: whose token it is; None for that of anybody.
+    """
+
+    realm: str
+    service: str
+    scopes: tuple[str, ...]
+    credential: RegistryCredential | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,53 +118,40 @@ class TokenServer:
         self._slots = threading.BoundedSemaphore(_AT_ONCE)
         self._logins: dict[tuple[str, RegistryCredential], _Login] = {}
 
-    def fetch(
-        self,
-        realm: str,
-        service: str,
-        scopes: Sequence[str],
-        credential: RegistryCredential | None,
-    ) -> Token:
+    def fetch(self, wanted: TokenRequest) -> Token:
         """Fetch a token with these scopes, which may be fewer than wanted.
 
         :raises StoreError: if it is refused, or what comes is no token.
         """
-        wanted = functools.partial(
-            self._fetch, realm, service, scopes, credential
+        if wanted.credential is None:
+            return self._fetch(wanted)
+        login = self._logins.setdefault(
+            (wanted.realm, wanted.credential), _Login()
         )
-        if credential is None:
-            return wanted()
-        login = self._logins.setdefault((realm, credential), _Login())
         if login.settled.is_set():
-            return wanted()
+            return self._fetch(wanted)
         with login.lock:
             if not login.settled.is_set():
-                known = login.refusals.get(tuple(scopes))
+                known = login.refusals.get(wanted.scopes)
                 if not known and len(login.refusals) >= _WRONG_AT_MOST:
                     known = next(iter(login.refusals.values()))
                 if known:
                     raise errors.AccessDenied(known)
                 try:
-                    token = wanted()
+                    token = self._fetch(wanted)
                 except _BadLogin as refusal:
-                    login.refusals[tuple(scopes)] = str(refusal)
+                    login.refusals[wanted.scopes] = str(refusal)
                     raise
                 except errors.StoreError:
                     login.settled.set()
                     raise
                 login.settled.set()
                 return token
-        return wanted()
+        return self._fetch(wanted)
 
-    def _fetch(
-        self,
-        realm: str,
-        service: str,
-        scopes: Sequence[str],
-        credential: RegistryCredential | None,
-    ) -> Token:
+    def _fetch(self, wanted: TokenRequest) -> Token:
         with self._slots:
-            response = self._request(realm, service, scopes, credential)
+            response = self._request(wanted)
         if response.status != 200:
             error = answers.from_response(response, f"{self._host}: no token")
             if response.status == 401:
@@ -161,23 +161,19 @@ class TokenServer:
                     str(error), temporary=False, status=response.status
                 )
             raise error
-        return self._read(response, realm)
+        return self._read(response, wanted.realm)
 
-    def _request(
-        self,
-        realm: str,
-        service: str,
-        scopes: Sequence[str],
-        credential: RegistryCredential | None,
-    ) -> Response:
+    def _request(self, wanted: TokenRequest) -> Response:
+        credential = wanted.credential
         if credential and credential.is_identity:
-            return self._refresh(realm, service, scopes, credential)
+            return self._refresh(wanted, credential.password)
+        service = wanted.service
         query = [("service", service)] if service else []
-        query += [("scope", scope) for scope in scopes]
+        query += [("scope", scope) for scope in wanted.scopes]
         if credential:
             query.append(("account", credential.username))
-        joint = "&" if urllib.parse.urlsplit(realm).query else "?"
-        url = f"{realm}{joint}{urllib.parse.urlencode(query)}"
+        joint = "&" if urllib.parse.urlsplit(wanted.realm).query else "?"
+        url = f"{wanted.realm}{joint}{urllib.parse.urlencode(query)}"
         headers = {"Authorization": credential.basic} if credential else {}
         return self._get(url, headers)
 
@@ -206,13 +202,7 @@ class TokenServer:
             f"{what}: redirects {_REQUESTS} times", temporary=False
         )
 
-    def _refresh(
-        self,
-        realm: str,
-        service: str,
-        scopes: Sequence[str],
-        credential: RegistryCredential,
-    ) -> Response:
+    def _refresh(self, wanted: TokenRequest, password: str) -> Response:
         """Refresh a token as in docker's "OAuth2 Token Authentication".
 
         The token is in the body, as queries are often logged.
@@ -220,12 +210,12 @@ class TokenServer:
         form = {
             "grant_type": "refresh_token",
             "client_id": _CLIENT,
-            "service": service,
-            "scope": " ".join(scopes),
-            "refresh_token": credential.password,
+            "service": wanted.service,
+            "scope": " ".join(wanted.scopes),
+            "refresh_token": password,
         }
         return self._send(
-            realm,
+            wanted.realm,
             {"Content-Type": "application/x-www-form-urlencoded"},
             urllib.parse.urlencode(form).encode(),
         )

@@ -162,7 +162,7 @@ def _is_local(error: errors.ImagePrepError) -> bool:
 class Retrier:
     """Tries again by one policy; all workers of one registry share it.
 
-    :param stop: when it is set, nobody waits any longer.
+    :ivar stop: when it is set, nobody waits any longer.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class Retrier:
     ) -> None:
         self._policy = policy
         self._observer = observer
-        self._stop = stop
+        self.stop = stop
         self._held_until = 0.0
 
     def begin(self) -> Attempts:
@@ -224,7 +224,7 @@ class Retrier:
         end = time.monotonic() + seconds
         while (left := max(end, self._held_until) - time.monotonic()) > 0:
             deadlines.check(left)
-            if self._stop.wait(left):
+            if self.stop.wait(left):
                 break
-        if self._stop.is_set():
+        if self.stop.is_set():
             raise errors.StoreError("given up: the run ends")

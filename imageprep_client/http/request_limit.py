@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from imageprep_client import deadlines
+
 #: Seconds between two checks for the end of the run.
 _PERIOD = 0.2
 
@@ -48,9 +50,13 @@ class RequestLimit:
         return self.size < self._most
 
     def __enter__(self) -> None:
-        """Wait until another request is allowed, and count it."""
+        """Wait until another request is allowed, and count it.
+
+        :raises OutOfTime: if the deadline of the thread passes meanwhile.
+        """
         with self._lock:
             while self._busy >= self.size and not self._stop.is_set():
+                deadlines.check()
                 # Whoever sets the event does not notify this condition.
                 self._changed.wait(_PERIOD)
             self._busy += 1

@@ -7,6 +7,7 @@ import json
 import pathlib
 import re
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
@@ -18,7 +19,7 @@ from imageprep_client.http.transport import Timeouts
 from imageprep_client.observer import Observer
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.retry import RetryPolicy
+from imageprep_client.retry import ONE_ATTEMPT, Retrier, RetryPolicy
 from imageprep_client.stores.memory import MemoryStore
 from imageprep_client.stores.registry.auth import authenticator as auth
 from imageprep_client.stores.registry.auth import tokens
@@ -133,12 +134,15 @@ def refusing_storage() -> errors.ImagePrepError:
 
 def token_server() -> errors.ImagePrepError:
     host = "registry.example.io"
+    send = mock.create_autospec(tokens.SendTokenRequest, instance=True)
+    send.return_value.status = 200
+    send.return_value.body.return_value = b'{"token": "x"}'
     keeper = auth.Authenticator(
         f"https://{host}",
         host,
         Credentials({host: ("me", "password")}),
-        mock.create_autospec(tokens.SendTokenRequest, instance=True),
-        lambda what, fetch: tokens.Token("Bearer x", 0.0, 0.0),
+        send,
+        Retrier(ONE_ATTEMPT, Observer(), threading.Event()),
     )
     realm = "https://gitlab.example.com/jwt/auth"
     keeper.answer(f'Bearer realm="{realm}"', NAME, ["s"], None)

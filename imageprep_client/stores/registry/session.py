@@ -88,7 +88,7 @@ class RegistrySession:
             endpoint.host,
             hosts.credentials,
             self._send_token_request,
-            self.retrier.retrying,
+            self.retrier,
             hosts.token_servers(endpoint.host),
         )
 

@@ -8,6 +8,9 @@ import threading
 import time
 from collections.abc import Iterator
 
+import pytest
+
+from imageprep_client import deadlines, errors
 from imageprep_client.http.request_limit import RequestLimit
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content, gate, registry
@@ -82,6 +85,19 @@ def test_nobody_waits_when_the_run_ends():
         stop.set()
         with limit:
             pass
+
+
+def test_nobody_waits_beyond_a_deadline():
+    """The thread whose deadline passes fails, and takes no slot."""
+    limit = RequestLimit(1, threading.Event())
+    with (
+        taken(limit, 1),
+        deadlines.within(0.05, "an image"),
+        pytest.raises(errors.OutOfTime, match="an image"),
+    ):
+        limit.__enter__()
+    with limit:
+        pass
 
 
 class Counting(gate.Open):

@@ -9,7 +9,9 @@ from collections.abc import Callable, Collection, Sequence
 
 from imageprep_client import errors
 from imageprep_client.http import urls
+from imageprep_client.http.request_limit import RequestLimit
 from imageprep_client.http.transport import Response
+from imageprep_client.retry import Retrier
 from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.auth.challenges import (
     Challenge,
@@ -33,8 +35,6 @@ _HIDING = frozenset({401, 403, 404})
 _REFUSED = frozenset({400, 401, 403})
 #: Seconds in which a new token does not expire, if that is not known.
 _NEW = 2.0
-#: Repeats named work until it succeeds or fails permanently.
-RetryToken = Callable[[str, Callable[[], Token]], Token]
 
 
 class Authenticator:
@@ -43,8 +43,8 @@ class Authenticator:
     :param base: URL of the registry.
     :param host: its ``host[:port]``, the key of its credentials.
     :param send: sends a request to a token server.
-    :param retry: does work again while it fails for now. Failures of the
-        token server are no attempts at the request that wants the token.
+    :param retrier: of the registry. Failures of the token server are no
+        attempts at the request that wants the token.
     :param token_servers: URLs of token servers on other sites that the user
         trusts for this registry.
     """
@@ -55,7 +55,7 @@ class Authenticator:
         host: str,
         credentials: Credentials,
         send: SendTokenRequest,
-        retry: RetryToken,
+        retrier: Retrier,
         token_servers: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -63,10 +63,10 @@ class Authenticator:
         self._host = host
         self._credentials = credentials
         self._send = send
-        self._retry = retry
+        self._retrier = retrier
         self._token_servers = token_servers
         self._clock = clock
-        self._server = TokenServer(host, send, clock)
+        self._server = TokenServer(host, send, retrier, clock)
         self._lock = threading.Lock()
         self._challenges: dict[str, Challenge] = {}
         self._latest: Challenge | None = None
@@ -76,7 +76,7 @@ class Authenticator:
         self._tokens: dict[TokenRequest, Token] = {}
         # Those that no response has accepted so far.
         self._untried: set[str] = set()
-        self._locks: dict[TokenRequest, threading.Lock] = {}
+        self._turns: dict[TokenRequest, RequestLimit] = {}
         self._known: dict[str, RegistryCredential | None] = {}
 
     def header(
@@ -305,10 +305,12 @@ class Authenticator:
             credential,
         )
         with self._lock:
-            lock = self._locks.setdefault(wanted, threading.Lock())
+            turn = self._turns.setdefault(
+                wanted, RequestLimit(1, self._retrier.stop)
+            )
 
         def fetch() -> str:
-            token = self._retry(
+            token = self._retrier.retrying(
                 f"{self._host}: token",
                 lambda: self._server.fetch(wanted),
             )
@@ -316,7 +318,7 @@ class Authenticator:
             self._untried.add(token.header)
             return token.header
 
-        with lock:
+        with turn:
             token, now = self._tokens.get(wanted), self._clock()
             if token is None:
                 first = fetch()

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import dataclasses
 import datetime
 import email.utils
 import json
 import math
 import re
-import threading
 import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from imageprep_client import errors
 from imageprep_client.http import urls
+from imageprep_client.http.request_limit import RequestLimit
 from imageprep_client.http.transport import Response
+from imageprep_client.retry import Retrier
 from imageprep_client.stores.registry import description
 from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.auth.credentials import (
@@ -89,13 +91,17 @@ class _BadLogin(errors.AccessDenied):
 class _Login:
     """The result of credentials at a token server so far.
 
-    :ivar settled: set when anything else was said than that they are wrong.
+    :ivar turn: of the one request that is under way until they are settled.
+    :ivar settled: set once the server answered for good anything but that
+        they are wrong.
+    :ivar failure: the last one that may pass, or None.
     :ivar refusals: why they got no token, by the scopes asked for.
     """
 
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.settled = threading.Event()
+    def __init__(self, turn: RequestLimit) -> None:
+        self.turn = turn
+        self.settled = False
+        self.failure: errors.StoreError | None = None
         self.refusals: dict[tuple[str, ...], str] = {}
 
 
@@ -107,50 +113,82 @@ class TokenServer:
 
     :param host: of the registry, for messages.
     :param send: sends a request to a token server.
+    :param retrier: tells threads that waited for others that the run ends.
     """
 
     def __init__(
-        self, host: str, send: SendTokenRequest, clock: Callable[[], float]
+        self,
+        host: str,
+        send: SendTokenRequest,
+        retrier: Retrier,
+        clock: Callable[[], float],
     ) -> None:
         self._host = host
         self._send = send
         self._clock = clock
-        self._slots = threading.BoundedSemaphore(_AT_ONCE)
+        self._retrier = retrier
+        self._slots = RequestLimit(_AT_ONCE, retrier.stop)
         self._logins: dict[tuple[str, RegistryCredential], _Login] = {}
 
     def fetch(self, wanted: TokenRequest) -> Token:
         """Fetch a token with these scopes, which may be fewer than wanted.
 
-        :raises StoreError: if it is refused, or what comes is no token.
+        Credentials that are not settled are sent by one thread at a time. If
+        that fails for now, it has failed for the threads that wait as well: a
+        server that is down is not asked by one after the other.
+
+        :raises StoreError: if it is refused, what comes is no token, or the
+            run ends while others are waited for.
+        :raises OutOfTime: if the deadline of the thread passes meanwhile.
         """
         if wanted.credential is None:
             return self._fetch(wanted)
         login = self._logins.setdefault(
-            (wanted.realm, wanted.credential), _Login()
+            (wanted.realm, wanted.credential),
+            _Login(RequestLimit(1, self._retrier.stop)),
         )
-        if login.settled.is_set():
-            return self._fetch(wanted)
-        with login.lock:
-            if not login.settled.is_set():
-                known = login.refusals.get(wanted.scopes)
-                if not known and len(login.refusals) >= _WRONG_AT_MOST:
-                    known = next(iter(login.refusals.values()))
-                if known:
-                    raise errors.AccessDenied(known)
-                try:
-                    token = self._fetch(wanted)
-                except _BadLogin as refusal:
-                    login.refusals[wanted.scopes] = str(refusal)
-                    raise
-                except errors.StoreError:
-                    login.settled.set()
-                    raise
-                login.settled.set()
-                return token
+        if not login.settled:
+            before = login.failure
+            with login.turn:
+                if not login.settled:
+                    return self._try(login, wanted, before)
         return self._fetch(wanted)
+
+    def _try(
+        self,
+        login: _Login,
+        wanted: TokenRequest,
+        before: errors.StoreError | None,
+    ) -> Token:
+        """Fetch a token with credentials that are not settled.
+
+        :param before: their last failure before others were waited for.
+        """
+        if login.failure is not None and login.failure is not before:
+            # Retries change the error that they get.
+            raise copy.copy(login.failure)
+        known = login.refusals.get(wanted.scopes)
+        if not known and len(login.refusals) >= _WRONG_AT_MOST:
+            known = next(iter(login.refusals.values()))
+        if known:
+            raise errors.AccessDenied(known)
+        try:
+            token = self._fetch(wanted)
+        except _BadLogin as refusal:
+            login.refusals[wanted.scopes] = str(refusal)
+            raise
+        except errors.StoreError as error:
+            if error.temporary:
+                login.failure = copy.copy(error)
+            else:
+                login.settled = not isinstance(error, errors.OutOfTime)
+            raise
+        login.settled = True
+        return token
 
     def _fetch(self, wanted: TokenRequest) -> Token:
         with self._slots:
+            self._retrier.wait()
             response = self._request(wanted)
         if response.status != 200:
             error = answers.from_response(response, f"{self._host}: no token")

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.retry import RetryPolicy
+from imageprep_client.observer import Observer
+from imageprep_client.retry import ONE_ATTEMPT, Retrier, RetryPolicy
 from imageprep_client.stores.registry.auth import authenticator as auth
 from imageprep_client.stores.registry.auth.challenges import (
     Challenge,
@@ -222,7 +223,7 @@ def test_old_tokens_are_replaced_in_time(
         "quay.io",
         Credentials(),
         lambda url, headers: Answer(),  # type: ignore[arg-type]
-        lambda what, fetch: fetch(),
+        Retrier(ONE_ATTEMPT, Observer(), threading.Event()),
         clock=lambda: now[0],
     )
     header = 'Bearer realm="https://quay.io/token"'
@@ -855,7 +856,7 @@ def realm_of(realm: str, base: str, known: Credentials) -> list[object]:
         host,
         known,
         get,  # type: ignore[arg-type]
-        lambda what, fetch: fetch(),
+        Retrier(ONE_ATTEMPT, Observer(), threading.Event()),
     )
     keeper.answer(f'Bearer realm="{realm}"', "ns/x", ["s"], None)
     hint = keeper.explain("ns/x")

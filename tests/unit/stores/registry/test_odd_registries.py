@@ -6,6 +6,7 @@ import gzip
 import json
 import pathlib
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from unittest import mock
 
@@ -13,6 +14,8 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.http import transport
+from imageprep_client.observer import Observer
+from imageprep_client.retry import ONE_ATTEMPT, Retrier
 from imageprep_client.stores.registry.auth import authenticator as auth
 from imageprep_client.stores.registry.auth import challenges, tokens
 from imageprep_client.stores.registry.auth.credentials import Credentials
@@ -462,7 +465,7 @@ def token_headers(
         "registry.example.io",
         Credentials(known),
         send,  # type: ignore[arg-type] # it answers what is needed
-        lambda what, fetch: fetch(),
+        Retrier(ONE_ATTEMPT, Observer(), threading.Event()),
         [*filter(None, [token_servers.get("registry.example.io")])],
     )
     realm = "https://gitlab.example.com/jwt/auth"
@@ -510,7 +513,7 @@ def may_have(hosts: Hosts, known: Credentials, host: str) -> bool:
         host,
         known,
         mock.create_autospec(tokens.SendTokenRequest, instance=True),
-        lambda what, fetch: fetch(),
+        Retrier(ONE_ATTEMPT, Observer(), threading.Event()),
         hosts.token_servers(host),
     )
     return keeper._may_have(TOKEN_SERVER, known.find(host), "ns/x")

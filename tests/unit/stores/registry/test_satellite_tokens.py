@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 
+from imageprep_client.observer import Observer
+from imageprep_client.retry import ONE_ATTEMPT, Retrier
 from imageprep_client.stores.registry.auth import authenticator
 from imageprep_client.stores.registry.auth.credentials import Credentials
 
@@ -41,7 +44,7 @@ def keeper_of(
         "satellite.example.com",
         Credentials(),
         tokens.send,  # type: ignore[arg-type]
-        lambda what, fetch: fetch(),
+        Retrier(ONE_ATTEMPT, Observer(), threading.Event()),
         clock=lambda: now[0],
     )
 

@@ -14,9 +14,13 @@ from imageprep_client.transfer import engine
 from imageprep_client.transfer.copies import Copy
 from imageprep_client.transfer.engine import CopyResult
 
-_NAMES = [f"ns/i{number:02}" for number in range(20)]
 _IMAGES = images.overcloud(
-    {name: ["tag"] for name in _NAMES}, unique_bytes=400_000
+    {f"ns/i{number:02}": ["tag"] for number in range(20)},
+    unique_bytes=400_000,
+)
+#: Their layers are not small, so that they are looked for.
+_LARGE = images.overcloud(
+    {f"ns/i{number}": ["tag"] for number in range(6)}, unique_bytes=8_000_000
 )
 _NEEDED = len({(i.repository, b) for i in _IMAGES.images for b in i.blobs})
 _SENT = r"uploads/[^?/]+\?.*digest="
@@ -26,18 +30,19 @@ def copied(
     source: registry.RegistryServer,
     target: registry.RegistryServer,
     keep_going: bool = False,
+    wanted: images.ImageSet = _IMAGES,
 ) -> list[CopyResult]:
-    images.write(_IMAGES.images, source.content.store)
+    images.write(wanted.images, source.content.store)
     with RegistryClient() as client:
         copies = [
             Copy(
-                name=name,
-                source=client.store(source.host, name),
+                name=image.repository,
+                source=client.store(source.host, image.repository),
                 reference="tag",
-                destination=client.destination(target.host, name),
+                destination=client.destination(target.host, image.repository),
                 tag="tag",
             )
-            for name in _NAMES
+            for image in wanted.images
         ]
         return engine.copy_all(
             copies, observer=Observer(), keep_going=keep_going
@@ -74,7 +79,7 @@ def test_each_blob_is_sent_once(
 def test_a_failed_image_holds_no_other_up(
     source: registry.RegistryServer, target: registry.RegistryServer
 ) -> None:
-    """What was to be mounted from it is sent."""
+    """A layer that was to be mounted from it is sent."""
     target.faults.add(
         faults.Fault("PUT", "/v2/ns/i00/manifests/", status=403, times=None)
     )
@@ -91,14 +96,16 @@ def test_images_that_wait_for_each_other(
     The last image has an older version, and a layer that an interrupted run
     pushed.
     """
-    first, last = _IMAGES.images[0], _IMAGES.images[-1]
+    first, last = _LARGE.images[0], _LARGE.images[-1]
     store = target.content.store(last.repository)
     put(store, content.image("older"), "tag")
     shared = next(b for b in last.blobs if b in first.blobs)
     with shared.open() as stream:
         store.push(shared.descriptor, stream)
-    results = copied(source, target)
+    results = copied(source, target, wanted=_LARGE)
     assert {r.outcome for r in results} == {ImageOutcome.COPIED}
+    # A layer that is mounted everywhere is sent once.
+    assert len(target.requests("PUT", _SENT)) > len(_LARGE.blobs)
 
 
 def test_small_blobs_are_not_looked_for(

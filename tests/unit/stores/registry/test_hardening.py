@@ -459,8 +459,7 @@ def test_refused_uploads(
     "reason",
     [
         "Quota has been exceeded on namespace",
-        "adding 5.0 MiB of storage resource, which when updated to current"
-        " usage of 8.0 MiB will exceed the configured upper limit of 10.0 MiB",
+        "it would exceed the configured upper limit of 10.0 MiB",
     ],
 )
 def test_quotas(
@@ -478,6 +477,30 @@ def test_quotas(
             blob.descriptor, blob.open()
         )
     assert "credentials" not in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "expected"),
+    [("GET", 403, errors.AccessDenied), ("PUT", 500, errors.ServerFault)],
+)
+def test_other_mentions_of_quotas(
+    guarded: RegistryServer,
+    trusted: RegistryClient,
+    method: str,
+    status: int,
+    expected: type[errors.StoreError],
+) -> None:
+    """Reads use no space, and a registry that fails has decided nothing."""
+    entry = {"code": "DENIED", "message": "quota exceeded"}
+    body = json.dumps({"errors": [entry]}).encode()
+    guarded.faults.add(Fault(method, status=status, body=body, times=None))
+    store = trusted.store(guarded.host, "ns/new")
+    blob = content.blob("new")
+    with pytest.raises(expected, match="quota exceeded") as caught:
+        store.fetch(blob.descriptor) if method == "GET" else store.push(
+            blob.descriptor, blob.open()
+        )
+    assert type(caught.value) is expected
 
 
 def test_netrc_is_not_read(

@@ -72,7 +72,11 @@ def test_signatures_beside_an_image(
     """Those of the registry's extension count; others are not understood."""
     image = content.image("signed")
     put(server.content.store("ns/name"), image, "latest")
-    listed = [signature("b25l"), signature("eA==", type="other")]
+    listed = [
+        signature("b25l"),
+        signature("eA==", type="other"),
+        signature("eA==", schemaVersion=1),
+    ]
     answer_signatures(server, {"signatures": listed})
     digest = image.descriptor.digest
     without = client.store(server.host, "ns/name")
@@ -97,6 +101,20 @@ def test_signatures_of_a_known_image(
     with store.fetch(image.descriptor) as manifest:
         assert manifest.read() == image.manifest.data
     assert store.signatures(image.descriptor.digest) == [b"one"]
+
+
+def test_images_without_signatures(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """They are asked for where GET alone tells of the extension, too."""
+    image = content.image("unsigned")
+    put(server.content.store("ns/name"), image, "latest")
+    server.behaviour.head = False
+    server.faults.add(MARK)
+    store = client.store(server.host, "ns/name")
+    store.resolve("latest")
+    assert not store.signatures(image.descriptor.digest)
+    assert len(server.requests("GET", "/extensions/")) == 1
 
 
 @pytest.mark.parametrize(
@@ -142,6 +160,20 @@ def test_content_is_sent_before_its_digest(
     assert "Content-Range" not in part.headers
     sent = [end.headers["Content-Length"] for end in server.requests("PUT")]
     assert sent == ["0", "0"]
+
+
+def test_an_end_that_is_refused_for_now(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """The request that completes an upload is sent again without content."""
+    server.faults.add(Fault("PUT", status=503))
+    server.faults.add(MARK)
+    blob = content.blob("end", 300_000)
+    store = client.destination(server.host, "ns/name")
+    store.push(blob.descriptor, blob.open())
+    assert server.content.store("ns/name").exists(blob.descriptor)
+    sent = [request.method for request in server.requests(path=_UPLOAD)]
+    assert sent == ["PATCH", "PUT", "PUT"]
 
 
 def test_half_of_a_blob_is_never_completed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -17,6 +18,7 @@ from imageprep_client.testing.registry import RegistryServer
 SMALL = content.blob("uploads", 50_000)
 LARGE = content.blob("uploads", 3_000_000)
 _OPEN = r"/uploads/$"
+_CHUNK = 1024 * 1024
 
 
 @pytest.fixture
@@ -65,7 +67,7 @@ def test_chunks_that_were_refused_unread_go_on(
     server: RegistryServer, client: RegistryClient, status: int
 ) -> None:
     """A chunk is sent again alone, not with all that were taken before."""
-    server.faults.add(Fault(larger_than=1024 * 1024, status=413, times=None))
+    server.faults.add(Fault(larger_than=_CHUNK, status=413, times=None))
     store = client.destination(server.host, "ns/name")
     with pytest.raises(errors.ServerFault, match="chunks are tried"):
         store.push(LARGE.descriptor, LARGE.open())
@@ -110,11 +112,30 @@ def test_what_was_refused_half_read_begins_anew(
         spoiling.spoil()
         store.push(blob.descriptor, blob.open())
 
-    server.faults.add(Fault(larger_than=1024 * 1024, status=413, times=None))
+    server.faults.add(Fault(larger_than=_CHUNK, status=413, times=None))
     server.faults.add(Fault("PUT", larger_than=0, status=503))
     server.faults.add(Fault("PATCH", skip=1, status=503))
     RetryPolicy(base=0.001).repeat(push, errors.ServerFault)
     assert server.content.store("ns/name").exists(blob.descriptor)
+    # Large content is refused as a whole first.
+    assert len(server.requests("POST", _OPEN)) == (2 if size < _CHUNK else 3)
+    # What follows was not refused for now.
+    server.faults.add(Fault("PATCH", status=400, times=None))
+    server.faults.add(Fault("PUT", status=400, times=None))
+    with pytest.raises(errors.Refused):
+        store.push(blob.descriptor, blob.open())
+
+
+def test_bad_content_after_a_refusal_for_now(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """An upload that is used again has no part in a failure of the source."""
+    store = client.destination(server.host, "ns/name")
+    server.faults.add(Fault("PUT", status=503))
+    with pytest.raises(errors.ServerFault, match="503"):
+        store.push(LARGE.descriptor, LARGE.open())
+    with pytest.raises(errors.DigestMismatch):
+        store.push(LARGE.descriptor, io.BytesIO(LARGE.data[::-1]))
 
 
 @pytest.mark.parametrize("status", [301, 401, 404, 405])
@@ -135,6 +156,24 @@ def test_misplaced_uploads(
         store.push(SMALL.descriptor, SMALL.open())
     assert f"{server.host} names this address" in str(caught.value.hint)
     assert "X-Forwarded-Proto" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("status", [413, 503])
+def test_misplaced_uploads_with_other_causes(
+    server: RegistryServer,
+    other: RegistryServer,
+    client: RegistryClient,
+    status: int,
+) -> None:
+    """A limit of size or of requests is no sign of a wrong address."""
+    place = f"{other.url}/v2/ns/name/blobs/uploads/1"
+    server.faults.add(Fault("POST", headers={"Location": place}, times=None))
+    other.faults.add(Fault(status=status, times=None))
+    store = client.destination(server.host, "ns/name")
+    for _ in range(2):
+        with pytest.raises(errors.StoreError, match=str(status)) as caught:
+            store.push(SMALL.descriptor, SMALL.open())
+    assert "names this address" not in str(caught.value.hint)
 
 
 def test_uploads_below_another_path(

@@ -323,13 +323,13 @@ class Authenticator:
             if token is None:
                 first = fetch()
                 return first if first != refused else None
-            if token.stale_at <= now:
-                return fetch()
-            if token.header != refused or token.since > sent_at:
-                return token.header
-            if token.header in self._untried and now - token.since < _NEW:
+            again = token.header == refused and token.since <= sent_at
+            is_new = now - token.since < _NEW
+            if again and is_new and token.header in self._untried:
                 return None
-            return fetch()
+            if again or token.stale_at <= now:
+                return fetch()
+            return token.header
 
     def _may_have(
         self, realm: str, credential: RegistryCredential, repository: str

@@ -119,6 +119,16 @@ def test_a_token_that_expired_before_it_was_sent(lifetime: int) -> None:
     assert tokens.fetched == 2
 
 
+def test_a_token_without_a_lifetime_that_is_refused() -> None:
+    """It is requested for each request, and once only."""
+    tokens = TokenServer("2026-11-30T19:00:00Z", -1)
+    keeper = keeper_of(tokens, [0.0])
+    same = keeper.answer(REALM, "a/b", ["s"], None)
+    assert keeper.answer(REALM, "a/b", ["s"], same, 0.1) is None
+    assert keeper.header("a/b", ["s"]) == same
+    assert tokens.fetched == 2
+
+
 @pytest.mark.parametrize(
     "date",
     ["yesterday", f"Mon, {'9' * 20} Nov 2026 19:00:00 GMT", f"{'0' * 9}"],

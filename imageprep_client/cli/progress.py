@@ -63,7 +63,7 @@ class Progress(Observer):
         self._total = 0
         self._done = 0
         self._expected = 0
-        self._copied = 0
+        self._copied = self._earlier = 0
         self._retried: set[tuple[str, int]] = set()
 
     def phase(self, phase: Phase, total: int) -> None:
@@ -73,7 +73,7 @@ class Progress(Observer):
             if phase is Phase.RESOLVE or not phase.copies:
                 self._unit, self._total, self._done = phase.unit, total, 0
             if phase in (Phase.BLOBS, Phase.HASH):
-                self._started = self._clock()
+                self._started, self._earlier = self._clock(), self._copied
             if phase in _AFTER_BYTES:
                 # Blobs that failed, or were mounted, do not travel any more.
                 self._expected = self._copied
@@ -165,7 +165,7 @@ class Progress(Observer):
             f"{wording.size(copied)} of {wording.size(self._expected)}"
         )
         seconds = self._clock() - self._started
-        rate = self._copied / seconds if seconds > 0 else 0.0
+        rate = (self._copied - self._earlier) / seconds if seconds > 0 else 0.0
         if rate > 0:
             left = (self._expected - copied) / rate
             parts.append(f"{wording.size(int(rate))}/s")

@@ -139,6 +139,8 @@ class BlobTransfers:
         left = sum(map(_is_unfinished, images))
         self._postpones = left < self._left
         self._left = left
+        if steps:
+            self._observer.phase(Phase.BLOBS, len(steps))
         self._perform(steps)
         return bool(steps)
 

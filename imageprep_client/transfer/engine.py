@@ -308,7 +308,8 @@ class _Transfer:
         """Perform a step for each image whose blobs are there."""
         images = [i for i in self._preflight.images if i.graphs]
         images = self._blobs.ready(i for i in images if not i.error)
-        self._observer.phase(phase, len(images))
+        if images:
+            self._observer.phase(phase, len(images))
 
         def timed(image: ImageCopy) -> None:
             with image.timed():

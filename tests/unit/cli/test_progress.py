@@ -81,6 +81,17 @@ def test_line_says_images_bytes_rate_and_time_left():
     )
 
 
+def test_rate_of_the_last_blobs():
+    """What travelled before they began says nothing about their time."""
+    clock = Clock()
+    shown = progress.Progress(io.StringIO(), terminal=False, clock=clock)
+    half_way(shown, clock)
+    shown.phase(Phase.BLOBS, 1)
+    clock.now += 1
+    shown.bytes_copied(6 * MIB)
+    assert shown.line().endswith("  6.0 MiB/s  60 s left")
+
+
 def test_line_before_anything_moved():
     """Nothing is divided by zero before the first byte."""
     shown = progress.Progress(io.StringIO(), terminal=False, clock=Clock())

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from imageprep_client.observer import ImageOutcome, Observer
+from imageprep_client.observer import ImageOutcome, Observer, Phase
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content, faults, images, registry
 from imageprep_client.testing.streams import put
 from imageprep_client.transfer import engine
 from imageprep_client.transfer.copies import Copy
 from imageprep_client.transfer.engine import CopyResult
+from tests.recorder import Recorder
 
 _IMAGES = images.overcloud(
     {f"ns/i{number:02}": ["tag"] for number in range(20)},
@@ -31,6 +32,7 @@ def copied(
     target: registry.RegistryServer,
     keep_going: bool = False,
     wanted: images.ImageSet = _IMAGES,
+    observer: Observer | None = None,
 ) -> list[CopyResult]:
     images.write(wanted.images, source.content.store)
     with RegistryClient() as client:
@@ -45,7 +47,7 @@ def copied(
             for image in wanted.images
         ]
         return engine.copy_all(
-            copies, observer=Observer(), keep_going=keep_going
+            copies, observer=observer or Observer(), keep_going=keep_going
         )
 
 
@@ -66,8 +68,12 @@ def test_each_blob_is_sent_once(
     source: registry.RegistryServer, target: registry.RegistryServer
 ) -> None:
     """Shared layers are mounted when the first of their images is there."""
-    results = copied(source, target)
+    recorder = Recorder()
+    results = copied(source, target, observer=recorder)
     assert {r.outcome for r in results} == {ImageOutcome.COPIED}
+    phases = [phase for phase, total in recorder.told("phase") if total]
+    assert phases[-6:] == [Phase.BLOBS, Phase.MANIFESTS, Phase.TAGS] * 2
+    assert len(phases) == len(recorder.told("phase"))
     sent = len(target.requests("PUT", _SENT))
     assert sent == len(_IMAGES.blobs) < _NEEDED
     assert sum(r.copied for r in results) == _IMAGES.unique_bytes

@@ -49,7 +49,7 @@ class RegistrySession:
     :ivar base: URL that ``/v2/...`` is appended to.
     :ivar retrier: for what takes several requests.
     :ivar authenticator: the login of all its requests.
-    :ivar answers_head: whether HEAD tells of ``"blobs"``, if that is known.
+    :ivar answers_head: whether HEAD tells of "blobs", "manifests", if known.
     :ivar keeps_signatures: whether a response said so.
     :ivar opens_on_mount: False once a mount of what is absent was a 404.
     :ivar body_limit: the size of chunks after a 413; None before.
@@ -276,7 +276,6 @@ class RegistrySession:
                 break
             response.discard()
             begin, response = time.monotonic(), self._again(request, header)
-        self.authenticator.sent(header, response)
         self.keeps_signatures |= description.SIGNATURES in response.headers
         return response, header
 
@@ -313,6 +312,7 @@ class RegistrySession:
                 if request.dispensable and redirected:
                     raise errors.NotFound(str(error)) from None
                 raise
+            self.authenticator.sent(authorization, response)
             response.redirected = redirected
             location = response.headers.get("Location")
             if not location or not _is_followed(request, response):

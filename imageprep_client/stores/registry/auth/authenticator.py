@@ -74,7 +74,7 @@ class Authenticator:
         self._version_challenge: str | None = None
         self._checking = threading.Lock()
         self._tokens: dict[TokenRequest, Token] = {}
-        # Those that no response has accepted so far.
+        # Those of them that no response has accepted so far.
         self._untried: set[str] = set()
         self._turns: dict[TokenRequest, RequestLimit] = {}
         self._known: dict[str, RegistryCredential | None] = {}
@@ -314,6 +314,8 @@ class Authenticator:
                 f"{self._host}: token",
                 lambda: self._server.fetch(wanted),
             )
+            if old := self._tokens.get(wanted):
+                self._untried.discard(old.header)
             self._tokens[wanted] = token
             self._untried.add(token.header)
             return token.header

@@ -73,9 +73,10 @@ class TokenRequest:
 
 @dataclasses.dataclass(frozen=True)
 class Token:
-    """A token, to be replaced from a time on.
+    """A token.
 
     :ivar header: the Authorization with it.
+    :ivar stale_at: the time from which on it is to be replaced, by the clock.
     :ivar since: the time when it was given.
     """
 

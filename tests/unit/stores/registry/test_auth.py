@@ -299,6 +299,22 @@ def test_expired_tokens_of_ecr_public_at_a_push(
         assert gate.issued == 3
 
 
+def test_renewed_tokens_of_ecr_public_expire_as_well(
+    make_client: MakeClient,
+) -> None:
+    """One that was accepted is replaced in turn, however new it is."""
+    gate = Bearer("me", PASSWORD)
+    with RegistryServer(gate=gate) as server:
+        fill(server)
+        store = opened(make_client, server)
+        store.resolve("latest")
+        for issued in (2, 3):
+            expire(server, "HEAD", 1)
+            expire(server, "GET", 1)
+            assert store.resolve("latest") == IMAGE.descriptor
+            assert gate.issued == issued
+
+
 def test_lasting_refusals_of_ecr_public(make_client: MakeClient) -> None:
     """If a new token is refused as well, access is denied at once."""
     gate = Bearer("me", PASSWORD)

@@ -21,7 +21,7 @@ class TokenServer:
     def __init__(self, issued_at: str, lifetime: int = 1000) -> None:
         self.headers = {"Date": "Mon, 30 Nov 2026 19:00:00 GMT"}
         self.fetched = 0
-        self._answer = {
+        self.answer = {
             "token": "same",
             "expires_in": lifetime,
             "issued_at": issued_at,
@@ -32,7 +32,7 @@ class TokenServer:
         return self
 
     def body(self, limit: int) -> bytes:
-        return json.dumps(self._answer).encode()
+        return json.dumps(self.answer).encode()
 
 
 def keeper_of(
@@ -105,6 +105,20 @@ def test_a_token_that_another_request_prolonged() -> None:
     assert keeper.answer(REALM, "a/b", ["s"], same, 99.5) == same
     assert tokens.fetched == 2
     assert keeper.answer(REALM, "a/b", ["s"], same, 100.5) is None
+
+
+def test_a_replaced_token_is_forgotten() -> None:
+    """So it is if no response has accepted it."""
+    now = [0.0]
+    tokens = TokenServer("2026-11-30T19:00:00Z", 60)
+    keeper = keeper_of(tokens, now)
+    keeper.answer(REALM, "a/b", ["s"], None)
+    tokens.answer["token"] = "other"
+    now[0] = 100.0
+    assert keeper.answer(REALM, "a/b", ["s"], None) == "Bearer other"
+    kept = str(vars(keeper))
+    assert "Bearer other" in kept
+    assert "Bearer same" not in kept
 
 
 @pytest.mark.parametrize("lifetime", [5, 1000])

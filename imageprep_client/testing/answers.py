@@ -24,6 +24,8 @@ class Behaviour:
     :ivar digest_header: whether Docker-Content-Digest is sent.
     :ivar ranges: whether Range is honoured.
     :ivar mounts: whether blobs can be mounted.
+    :ivar mounts_own: whether a blob is mounted from its own repository; else
+        an upload is opened.
     :ivar mounts_of_images: whether only blobs that a tag leads to can be
         mounted, and a mount of others is answered 404, as by Pulp.
     :ivar referrers: whether there is the referrers API.
@@ -42,6 +44,7 @@ class Behaviour:
     digest_header: bool = True
     ranges: bool = True
     mounts: bool = True
+    mounts_own: bool = True
     mounts_of_images: bool = False
     referrers: bool = True
     deletes: bool = True

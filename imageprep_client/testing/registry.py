@@ -345,8 +345,11 @@ class _Handler(Answering):
         digest, origin = self._query.get("mount"), self._query.get("from")
         if not digest or not origin or not self.registry.behaviour.mounts:
             return
+        behaviour = self.registry.behaviour
+        if origin == store.repository and not behaviour.mounts_own:
+            return
         descriptor = Descriptor(_BLOB, digest, 0)
-        if self.registry.behaviour.mounts_of_images:
+        if behaviour.mounts_of_images:
             other = self.registry.content.store(origin)
             roots = map(other.resolve, other.tags())
             if not any(_leads_to(other, root, digest) for root in roots):

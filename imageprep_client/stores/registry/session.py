@@ -51,7 +51,7 @@ class RegistrySession:
     :ivar authenticator: the login of all its requests.
     :ivar answers_head: whether HEAD tells of "blobs", "manifests", if known.
     :ivar keeps_signatures: whether a response said so.
-    :ivar opens_on_mount: False once a mount of what is absent was a 404.
+    :ivar mounts_own: whether a repository mounts its own blobs, if known.
     :ivar body_limit: the size of chunks after a 413; None before.
     :param limit: bounds the requests that are sent to it at once.
     """
@@ -70,7 +70,7 @@ class RegistrySession:
         self.retrier = retrier
         self.answers_head: dict[str, bool] = {}
         self.keeps_signatures = False
-        self.opens_on_mount = True
+        self.mounts_own: bool | None = None
         self.body_limit: int | None = None
         self._kept: dict[tuple[str, str], tuple[Response, str | None]] = {}
         self._heard: Request | None = None

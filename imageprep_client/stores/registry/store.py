@@ -177,8 +177,14 @@ class RegistryStore:
     def begin(self, descriptor: Descriptor) -> bool:
         """Look for a blob by a mount, or by HEAD."""
         self._requests.access = Access.WRITE
-        begun = self._uploads.begin(self._connect(), descriptor)
-        return self.exists(descriptor) if begun is None else begun
+        registry = self._connect()
+        begun = self._uploads.begin(registry, descriptor)
+        if begun is not None:
+            return begun
+        found = self.exists(descriptor)
+        if found:
+            self._uploads.found(registry, descriptor)
+        return found
 
     def push_tagged(
         self, expected: Descriptor, content: base.Content, tag: str

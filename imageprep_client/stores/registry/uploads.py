@@ -108,16 +108,30 @@ class Uploads:
         answers 404 is not asked so again: Pulp mounts only what is part of an
         image, and HEAD finds what was pushed for one as well. Small content is
         sent as quickly as HEAD is, and Pulp says that it has the empty layer
-        of docker, but takes no manifest with it before a push.
+        of docker, but takes no manifest with it before a push. Cloudflare's
+        registry mounts nothing from the same repository and opens an upload
+        of what it has, so HEAD is asked as well until such a mount succeeds.
 
         :returns: whether the blob is there; None if HEAD has to tell.
         """
-        if registry.opens_on_mount:
+        if registry.mounts_own is not False:
             try:
-                return self.mount(registry, descriptor, self._repository.path)
+                if self.mount(registry, descriptor, self._repository.path):
+                    registry.mounts_own = True
+                    return True
             except errors.NotFound:
-                registry.opens_on_mount = False
+                registry.mounts_own = False
+        if registry.mounts_own:
+            return False
         return None if descriptor.size > base.SMALL else False
+
+    def found(self, registry: RegistrySession, descriptor: Descriptor) -> None:
+        """Cancel the upload that was opened of a blob that HEAD found."""
+        registry.mounts_own = False
+        with self._lock:
+            location = self._open.pop(descriptor.digest, None)
+        if location is not None:
+            self._cancel(registry, location)
 
     def send(
         self,

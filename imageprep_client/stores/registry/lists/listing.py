@@ -33,8 +33,10 @@ MAX_BODY = 4 * 1024 * 1024
 MAX_TOTAL = 64 * 1024 * 1024
 
 # It never backtracks: a header could otherwise take very long to parse.
+# Cloudflare's registry leaves out the angle brackets.
 _LINK = re.compile(
-    r'<([^<>]*+)>((?:\s*+;\s*+[^,;="]++=(?:"[^"]*+"|[^,;"]*+))*+)'
+    r'(?:<([^<>]*+)>|([^\s<>,;"]++))'
+    r'((?:\s*+;\s*+[^,;="]++=(?:"[^"]*+"|[^,;"]*+))*+)'
 )
 _NEXT = re.compile(r""";\s*rel\s*=\s*(["']?)next\1\s*(?:;|$)""", re.IGNORECASE)
 
@@ -55,7 +57,7 @@ def names(registry: RegistrySession, request: Request, key: str) -> list[str]:
     :raises Refused: if its value is no list.
     """
     unique: dict[str, None] = {}
-    for document in _pages(registry, request, unique):
+    for document in _pages(registry, request, key, unique):
         entries = document.get(key)
         if not isinstance(entries, list | None):
             raise _refused(f"{request.what}: {key} is not a list")
@@ -74,7 +76,7 @@ def referrers(
     """
     descriptors: dict[str, Descriptor] = {}
     try:
-        for document in _pages(registry, request, None):
+        for document in _pages(registry, request, "manifests", None):
             entries = document.get("manifests", False)
             if not isinstance(entries, list | None):
                 raise errors.Refused(
@@ -99,6 +101,7 @@ def referrers(
 def _pages(
     registry: RegistrySession,
     request: Request,
+    key: str,
     names: dict[str, None] | None,
 ) -> Iterator[Mapping[str, Any]]:
     """The pages of a list; links are followed verbatim, on the same origin.
@@ -106,7 +109,10 @@ def _pages(
     A page that breaks off or makes no sense is asked for again. Where a link
     leads elsewhere or in a circle, or its page is refused or does not exist,
     the next page is asked for by the last name, as the specification has it.
+    If that page has nothing new and is not the first one again, the list has
+    ended: the catalog of Cloudflare's registry always links to a next page.
 
+    :param key: the key of the list in each page.
     :param names: those of the list so far; None where it has none.
     :raises NotFound: when the list does not exist.
     :raises Refused: when links lead elsewhere, in a circle, or too far.
@@ -115,6 +121,7 @@ def _pages(
     total = 0
     path, _, query = request.url.partition("?")
     fallback: str | None = None
+    after_last = False
     sizes = iter(_SMALLER_PAGES if query.startswith("n=") else ())
     for _ in range(MAX_PAGES):
         once = request._replace(repeatable=False)
@@ -139,6 +146,7 @@ def _pages(
                 raise
             request = request._replace(url=fallback)
             fallback = None
+            after_last = True
             continue
         seen.add(response.url)
         known = len(names or ())
@@ -165,12 +173,25 @@ def _pages(
                 )
             if url in seen:
                 raise _refused(f"{request.what}: the pages go in a circle")
+            after_last = False
         except errors.ServerFault as error:
             if fallback is None:
+                if after_last and names and _is_end(document, key, names):
+                    return
                 raise errors.Refused(str(error)) from None
             url, fallback = fallback, None
+            after_last = True
         request = request._replace(url=url)
     raise _refused(f"{request.what}: over {MAX_PAGES} pages")
+
+
+def _is_end(
+    document: Mapping[str, Any], key: str, names: Mapping[str, None]
+) -> bool:
+    """Whether a page after the last name is not the first one again."""
+    return len(names) == 1 or next(iter(names)) not in (
+        document.get(key) or ()
+    )
 
 
 def _page(
@@ -188,8 +209,8 @@ def _page(
 
 def _next(header: str) -> str | None:
     for match in _LINK.finditer(header):
-        if _NEXT.search(match[2]):
-            return match[1]
+        if _NEXT.search(match[3]):
+            return match[1] or match[2]
     return None
 
 

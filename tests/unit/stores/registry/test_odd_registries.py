@@ -27,7 +27,7 @@ from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Bearer
 from imageprep_client.testing.registry import Behaviour, RegistryServer
-from imageprep_client.testing.streams import put
+from imageprep_client.testing.streams import push, put
 
 MakeClient = Callable[..., RegistryClient]
 IMAGE = content.image("odd")
@@ -326,9 +326,76 @@ def test_useless_links_are_refusals(
 ) -> None:
     """Where the last name is ignored, too, the list is refused."""
     wrong = {"Link": '<http://127.0.0.2:1/>; rel="next"'}
-    filled.faults.add(Fault(path="/tags/", headers=wrong, times=None))
+    page = b'{"tags": ["a", "b"]}'
+    filled.faults.add(
+        Fault(path="/tags/", headers=wrong, body=page, times=None)
+    )
     with pytest.raises(errors.Refused, match="on another host"):
         client.store(filled.host, "ns/name").tags()
+
+
+@pytest.mark.parametrize("names", [["ns/a"], ["ns/a", "ns/a-b"]])
+def test_catalog_that_never_says_its_end(
+    server: RegistryServer, client: RegistryClient, names: list[str]
+) -> None:
+    """The catalog of Cloudflare's registry links to a host without its port.
+
+    The links have no angle brackets and come with every page. A page after
+    the last name begins with that name.
+    """
+    link = {"Link": "http://127.0.0.1/v2/_catalog?n=1000&last=x; rel=next"}
+    for last, page in (("", names), (f"&last={names[-1]}", names[-1:])):
+        server.faults.add(
+            Fault(
+                path=f"n=1000{last.replace('/', '%2F')}$",
+                headers=link,
+                body=json.dumps({"repositories": page}).encode(),
+                times=None,
+            )
+        )
+    assert client.catalog(server.host).repositories() == names
+    assert len(server.requests("GET", "_catalog")) == 2
+
+
+def test_links_without_brackets(
+    filled: RegistryServer, client: RegistryClient
+) -> None:
+    """Cloudflare's registry writes links so; its lists are read to the end."""
+    filled.behaviour.page = 2
+    store = filled.content.store("ns/name")
+    for tag in "abcde":
+        store.tag(IMAGE.descriptor, tag)
+    link = f"{filled.url}/v2/ns/name/tags/list?n=2&last=b; rel=next"
+    filled.faults.add(Fault(path="n=1000$", headers={"Link": link}))
+    tags = list(client.store(filled.host, "ns/name").tags())
+    assert tags == [*"abcde", "latest"]
+
+
+def test_mount_from_the_same_repository_opens_uploads(
+    filled: RegistryServer, client: RegistryClient
+) -> None:
+    """Cloudflare's registry mounts nothing so; HEAD finds large blobs."""
+    filled.behaviour.mounts_own = False
+    target = client.destination(filled.host, "ns/name")
+    held = filled.content.store("ns/name")
+    large = [content.blob(seed, 200_000) for seed in range(3)]
+    push(held, *large[:2])
+    found = [target.begin(piece.descriptor) for piece in large]
+    assert found == [True, True, False]
+    assert len(filled.requests("POST", "mount=")) == 1
+    assert not filled.uploads
+
+
+def test_mount_from_the_same_repository_is_trusted(
+    filled: RegistryServer, client: RegistryClient
+) -> None:
+    """Once one found a blob, HEAD is not asked as well."""
+    target = client.destination(filled.host, "ns/name")
+    large = [content.blob(seed, 200_000) for seed in range(3)]
+    push(filled.content.store("ns/name"), large[0])
+    found = [target.begin(piece.descriptor) for piece in large]
+    assert found == [True, False, False]
+    assert not filled.requests("HEAD", "/blobs/")
 
 
 # --- compression

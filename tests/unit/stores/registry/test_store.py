@@ -379,7 +379,10 @@ def test_pages_that_lead_astray(
     server: RegistryServer, store: RegistryStore, link: str, message: str
 ) -> None:
     """Pages are on the registry and end (oras-go 1215)."""
-    server.faults.add(Fault(path="/tags/", headers={"Link": link}, times=None))
+    page = b'{"tags": ["a", "b"]}'
+    server.faults.add(
+        Fault(path="/tags/", headers={"Link": link}, body=page, times=None)
+    )
     with pytest.raises(errors.ServerFault, match=message) as caught:
         store.tags()
     assert not caught.value.temporary

@@ -361,7 +361,7 @@ def _from_registry(plan: _Plan, request: PruneRequest) -> PruneResult:
 
     Artefacts follow their images. Manifests that the registry refuses to
     delete, such as those of immutable tags, are left with all that is kept
-    with them. Without access to a repository nothing else is tried there.
+    with them. Without access, which 404 may hide, a repository is left alone.
     """
     if request.dry_run:
         return _result(plan, collected=False)
@@ -376,11 +376,11 @@ def _from_registry(plan: _Plan, request: PruneRequest) -> PruneResult:
             return
         try:
             _delete(graph, digest)
-        except errors.NotFound:
-            pass
-        except errors.AccessDenied as error:
-            denied.setdefault(graph.name, error)
-            return
+        except (errors.AccessDenied, errors.NotFound) as error:
+            is_denied = isinstance(error, errors.AccessDenied)
+            if is_denied or graph.store.exists(graph.descriptors[digest]):
+                denied.setdefault(graph.name, error)
+                return
         except errors.Refused as error:
             if error.status == 405:
                 # The registry is not set up to delete anything.

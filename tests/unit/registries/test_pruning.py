@@ -459,9 +459,9 @@ class Stubborn(MemoryStore):
     def delete(self, descriptor) -> None:
         if descriptor == OLD.descriptor and self.repository == "ns/b":
             raise errors.ServerFault("out of order")
+        super().delete(descriptor)
         if descriptor == NEW.descriptor:
             raise errors.NotFound("gone already")
-        super().delete(descriptor)
 
 
 class StubbornRegistry(MemoryRegistry):
@@ -627,6 +627,34 @@ def test_an_image_that_stays_keeps_its_signature(
     result = prune(registry, tmp_path, f"{HOST}/ns/d:3")
     assert list(map(str, result.failures)) == ["ns/a: immutable"]
     assert store.exists(signature.descriptor)
+
+
+class Hiding(MemoryStore):
+    """Denies deletions as if there were nothing."""
+
+    def delete(self, descriptor) -> None:
+        raise errors.NotFound(f"{self.repository}: not found")
+
+
+class HidingRegistry(MemoryRegistry):
+    """Gives a store that hides what may not be deleted."""
+
+    def store(self, repository: str) -> MemoryStore:
+        kind = Hiding if repository == "ns/hidden" else MemoryStore
+        return kind(self, repository)
+
+
+def test_denials_that_say_not_found(tmp_path: Path) -> None:
+    """What is still there counts as left, whatever the registry says."""
+    registry = HidingRegistry()
+    add(registry.store("ns/hidden"), INDEX, "1")
+    put(registry.store("ns/hidden"), [*OLD.pieces, *NEW.pieces])
+    add(registry.store("ns/b"), NEW, "2")
+    add(registry.store("ns/d"), content.image("kept"), "3")
+    result = prune(registry, tmp_path, f"{HOST}/ns/d:3")
+    assert rows(result).keys() == {("ns/b", "2")}
+    assert list(map(str, result.failures)) == ["ns/hidden: not found"]
+    assert result.kept == 2
 
 
 def test_repositories_of_others(tmp_path: Path) -> None:

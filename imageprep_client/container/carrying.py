@@ -34,7 +34,7 @@ class CarriedArchive(Protocol):
     def sign(
         self, repository: str, digest: str, blobs: Sequence[bytes]
     ) -> None:
-        """Keep the signatures that a manifest has beside its registry."""
+        """Keep the signatures of a manifest."""
         ...
 
     def leave_out(self, blob: Descriptor, repository: str) -> None:
@@ -155,11 +155,9 @@ class Carriage:
         while todo:
             manifest = verify.manifest(store, todo.pop())
             digest = manifest.descriptor.digest
-            signatures: Sequence[bytes] = ()
             try:
-                if isinstance(source, base.KeepsSignatures):
-                    signatures = source.signatures(digest)
-                signatures = signatures or self._stores.signatures(
+                kept = base.kept_signatures(source, digest)
+                signatures = kept or self._stores.signatures(
                     reference, manifest.descriptor
                 )
             except errors.StoreError as error:

@@ -351,11 +351,18 @@ class LeavesOut(Protocol):
 
 @runtime_checkable
 class KeepsSignatures(Protocol):
-    """Has signatures that its images had beside their registry."""
+    """Has signatures apart from the content of its images."""
 
     def signatures(self, digest: str) -> Sequence[bytes]:
         """Those of a manifest, in their order; empty when there are none."""
         ...
+
+
+def kept_signatures(store: ReadableStore, digest: str) -> Sequence[bytes]:
+    """The signatures of a manifest in a store that may keep none."""
+    return (
+        store.signatures(digest) if isinstance(store, KeepsSignatures) else ()
+    )
 
 
 @runtime_checkable

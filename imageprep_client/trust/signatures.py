@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from imageprep_client import errors
@@ -112,10 +112,8 @@ class Signatures:
 
         :raises StoreError: when one cannot be read.
         """
-        blobs: Iterable[bytes] = ()
-        if isinstance(source, base.KeepsSignatures):
-            blobs = source.signatures(manifest.digest)
-        found = list(map(Signature.of_blob, blobs or self.beside(manifest)))
+        kept = base.kept_signatures(source, manifest.digest)
+        found = list(map(Signature.of_blob, kept or self.beside(manifest)))
         if self.attached:
             found += _attached(source, manifest)
         return found

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Sequence
 
 from imageprep_client import errors
 from imageprep_client.http import urls
-from imageprep_client.http.request_limit import RequestLimit
 from imageprep_client.http.transport import Response
 from imageprep_client.retry import Retrier
 from imageprep_client.stores.registry import errors as answers
@@ -28,6 +27,7 @@ from imageprep_client.stores.registry.auth.tokens import (
     TokenRequest,
     TokenServer,
 )
+from imageprep_client.stores.registry.auth.turns import Turn
 
 #: Statuses of requests without a login for what needs one.
 _HIDING = frozenset({401, 403, 404})
@@ -76,7 +76,7 @@ class Authenticator:
         self._tokens: dict[TokenRequest, Token] = {}
         # Those of them that no response has accepted so far.
         self._untried: set[str] = set()
-        self._turns: dict[TokenRequest, RequestLimit] = {}
+        self._turns: dict[TokenRequest, Turn] = {}
         self._known: dict[str, RegistryCredential | None] = {}
 
     def header(
@@ -305,9 +305,7 @@ class Authenticator:
             credential,
         )
         with self._lock:
-            turn = self._turns.setdefault(
-                wanted, RequestLimit(1, self._retrier.stop)
-            )
+            turn = self._turns.setdefault(wanted, Turn(self._retrier.stop))
 
         def fetch() -> str:
             token = self._retrier.retrying(
@@ -320,7 +318,7 @@ class Authenticator:
             self._untried.add(token.header)
             return token.header
 
-        with turn:
+        with turn.taken():
             token, now = self._tokens.get(wanted), self._clock()
             if token is None:
                 first = fetch()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import copy
 import dataclasses
 import datetime
 import email.utils
@@ -29,6 +28,7 @@ from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.auth.credentials import (
     RegistryCredential,
 )
+from imageprep_client.stores.registry.auth.turns import Turn
 
 MAX_TOKEN = 1024 * 1024
 #: The lifetime of a token without a declared one, by the specification.
@@ -95,14 +95,12 @@ class _Login:
     :ivar turn: of the one request that is under way until they are settled.
     :ivar settled: set once the server answered for good anything but that
         they are wrong.
-    :ivar failure: the last one that may pass, or None.
     :ivar refusals: why they got no token, by the scopes asked for.
     """
 
-    def __init__(self, turn: RequestLimit) -> None:
+    def __init__(self, turn: Turn) -> None:
         self.turn = turn
         self.settled = False
-        self.failure: errors.StoreError | None = None
         self.refusals: dict[tuple[str, ...], str] = {}
 
 
@@ -134,9 +132,7 @@ class TokenServer:
     def fetch(self, wanted: TokenRequest) -> Token:
         """Fetch a token with these scopes, which may be fewer than wanted.
 
-        Credentials that are not settled are sent by one thread at a time. If
-        that fails for now, it has failed for the threads that wait as well: a
-        server that is down is not asked by one after the other.
+        Threads take turns with credentials that are not settled.
 
         :raises StoreError: if it is refused, what comes is no token, or the
             run ends while others are waited for.
@@ -146,28 +142,16 @@ class TokenServer:
             return self._fetch(wanted)
         login = self._logins.setdefault(
             (wanted.realm, wanted.credential),
-            _Login(RequestLimit(1, self._retrier.stop)),
+            _Login(Turn(self._retrier.stop)),
         )
         if not login.settled:
-            before = login.failure
-            with login.turn:
+            with login.turn.taken():
                 if not login.settled:
-                    return self._try(login, wanted, before)
+                    return self._try(login, wanted)
         return self._fetch(wanted)
 
-    def _try(
-        self,
-        login: _Login,
-        wanted: TokenRequest,
-        before: errors.StoreError | None,
-    ) -> Token:
-        """Fetch a token with credentials that are not settled.
-
-        :param before: their last failure before others were waited for.
-        """
-        if login.failure is not None and login.failure is not before:
-            # Retries change the error that they get.
-            raise copy.copy(login.failure)
+    def _try(self, login: _Login, wanted: TokenRequest) -> Token:
+        """Fetch a token with credentials that are not settled."""
         known = login.refusals.get(wanted.scopes)
         if not known and len(login.refusals) >= _WRONG_AT_MOST:
             known = next(iter(login.refusals.values()))
@@ -179,10 +163,8 @@ class TokenServer:
             login.refusals[wanted.scopes] = str(refusal)
             raise
         except errors.StoreError as error:
-            if error.temporary:
-                login.failure = copy.copy(error)
-            else:
-                login.settled = not isinstance(error, errors.OutOfTime)
+            passing = error.temporary or isinstance(error, errors.OutOfTime)
+            login.settled = not passing
             raise
         login.settled = True
         return token

@@ -12,7 +12,8 @@ import pytest
 from imageprep_client import deadlines, errors
 from imageprep_client.http.transport import Response
 from imageprep_client.observer import Observer
-from imageprep_client.retry import ONE_ATTEMPT, Retrier
+from imageprep_client.retry import ONE_ATTEMPT, Retrier, RetryPolicy
+from imageprep_client.stores.registry.auth.authenticator import Authenticator
 from imageprep_client.stores.registry.auth.credentials import (
     Credentials,
     RegistryCredential,
@@ -50,11 +51,9 @@ class Hanging:
         self.stop = threading.Event()
         self.requests = 0
         retrier = Retrier(ONE_ATTEMPT, Observer(), self.stop)
-        self.server = TokenServer(
-            "r.test", self._send, retrier, time.monotonic
-        )
+        self.server = TokenServer("r.test", self.send, retrier, time.monotonic)
 
-    def _send(
+    def send(
         self, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> Response:
         self.requests += 1
@@ -110,6 +109,34 @@ def test_a_server_that_is_down_is_asked_once(hanging: Hanging) -> None:
     assert {str(error) for error in found} == {"r.test: does not answer"}
     assert all(error.temporary for error in found)
     assert len({id(error) for error in found}) == _THREADS
+
+
+def test_threads_that_want_the_same_token_fail_together(
+    hanging: Hanging,
+) -> None:
+    """The attempts of one are those of all that wait for it."""
+    keeper = Authenticator(
+        "https://r.test",
+        "r.test",
+        Credentials(),
+        hanging.send,
+        Retrier(RetryPolicy(attempts=3, base=0.001), Observer(), hanging.stop),
+    )
+
+    def answer() -> errors.StoreError:
+        header = 'Bearer realm="https://r.test/token"'
+        with pytest.raises(errors.Unreachable) as caught:
+            keeper.answer(header, "ns/name", ["s"], None)
+        return caught.value
+
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+        failures = [pool.submit(answer) for _ in range(_THREADS)]
+        assert hanging.asked.wait(30)
+        # Nothing shows that a thread waits.
+        time.sleep(0.3)
+        hanging.released.set()
+        assert all(future.result(30).given_up for future in failures)
+    assert hanging.requests == 3
 
 
 def test_a_server_that_was_down_is_asked_again(hanging: Hanging) -> None:

@@ -186,12 +186,14 @@ def _pages(
 
 
 def _is_end(
-    document: Mapping[str, Any], key: str, names: Mapping[str, None]
+    document: Mapping[str, Any], key: str, names: dict[str, None]
 ) -> bool:
-    """Whether a page after the last name is not the first one again."""
-    return len(names) == 1 or next(iter(names)) not in (
-        document.get(key) or ()
-    )
+    """Whether a page after the last name is not the first one again.
+
+    Names that are not in order may rightly come after the last one.
+    """
+    first, last = next(iter(names)), next(reversed(names))
+    return first >= last or first not in (document.get(key) or ())
 
 
 def _page(

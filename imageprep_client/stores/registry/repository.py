@@ -45,6 +45,15 @@ class Request(NamedTuple):
     dispensable: bool = False
     personal: bool = False
 
+    @property
+    def reads(self) -> bool:
+        return self.method in ("GET", "HEAD")
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it reads, and its answer is no blob."""
+        return self.reads and "/blobs/" not in self.url
+
 
 class RequestAhead(NamedTuple):
     """A GET that was sent at `begin`, and whose response is read later."""

@@ -33,7 +33,8 @@ _ANSWERS = 3
 #: Seconds that connections for requests ahead may take, and how many more
 #: each request permits that uses one again.
 _CONNECTING, _REUSED = 0.3, 0.001
-_SAFE = frozenset({"GET", "HEAD"})
+#: Seconds for which a registry counts as one that fails as a whole.
+_FAILING = 1.0
 #: Deletions are not repeated elsewhere.
 _WRITES = frozenset({"POST", "PUT", "PATCH"})
 #: Redirects that keep the method and the body.
@@ -74,6 +75,7 @@ class RegistrySession:
         self.body_limit: int | None = None
         self._kept: dict[tuple[str, str], tuple[Response, str | None]] = {}
         self._heard: Request | None = None
+        self._failing_until = 0.0
         self._connecting = 0.0
         self._home = urls.origin(endpoint.base)
         self._known: set[urls.Origin] = set()
@@ -160,7 +162,7 @@ class RegistrySession:
         begin = time.monotonic()
         try:
             response, header = self._authenticated(request)
-            if _is_small(request) and not _is_unwell(response):
+            if request.is_small and not _is_unwell(response):
                 self._heard = request
             if response.status in expect:
                 return response
@@ -203,13 +205,16 @@ class RegistrySession:
         """Whether it still answers the request that it answered last."""
         if not error.temporary or isinstance(error, errors.TooManyRequests):
             return False
-        request = self._heard or Request("GET", API, self.name)
-        try:
-            response, _ = self._authenticated(request)
-        except errors.StoreError:
+        if time.monotonic() < self._failing_until:
             return False
-        response.discard()
-        return not _is_unwell(response)
+        request = self._heard or Request("GET", API, self.name)
+        with contextlib.suppress(errors.StoreError):
+            response, _ = self._authenticated(request)
+            response.discard()
+            if not _is_unwell(response):
+                return True
+        self._failing_until = time.monotonic() + _FAILING
+        return False
 
     def _renewed(
         self,
@@ -436,15 +441,10 @@ def _is_unwell(response: Response) -> bool:
 
 def _is_followed(request: Request, response: Response) -> bool:
     """Whether the same request can be sent where a response redirects it."""
-    if request.method in _SAFE:
+    if request.reads:
         return response.status in urls.REDIRECTS
     return (
         request.method in _WRITES
         and response.status in _KEEPS_METHOD
         and isinstance(request.body, bytes | None)
     )
-
-
-def _is_small(request: Request) -> bool:
-    """Whether it reads, and its answer is no blob."""
-    return request.method in _SAFE and "/blobs/" not in request.url

@@ -246,22 +246,26 @@ def test_broken_links_at_a_destination(
 
 
 @pytest.mark.parametrize(
-    ("path", "status"), [("", 500), ("/manifests/2", 503)]
+    ("path", "status", "more"), [("", 500, 1), ("/manifests/2", 503, 0)]
 )
 def test_failing_destinations_are_not_empty(
     server: RegistryServer,
     make_client: Callable[..., RegistryClient],
     path: str,
     status: int,
+    more: int,
 ) -> None:
     """A registry that answers nothing, or a proxy that limits requests, is
-    waited for: what they do not answer for may be there.
+    waited for: what they do not answer for may be there. Whether the registry
+    answers anything is asked once in a while.
     """
     policy = RetryPolicy(attempts=6, base=0.001, cap=0.01, same=3)
     store = make_client(policy=policy).destination(server.host, "ns/name")
     with pytest.raises(errors.NotFound):
         store.resolve("1")
     server.faults.add(Fault(path=path, status=status, times=None))
+    before = len(server.requests())
     with pytest.raises(errors.ServerFault, match=str(status)):
         store.resolve("2")
     assert len(server.requests("HEAD", "/manifests/2")) == 6
+    assert len(server.requests()) - before == 6 + more

@@ -304,6 +304,10 @@ class Authenticator:
             wanted_scopes(scopes, challenge.parameters.get("scope", "")),
             credential,
         )
+        token, now = self._tokens.get(wanted), self._clock()
+        # Most requests have a token that is good.
+        if token and token.header != refused and token.stale_at > now:
+            return token.header
         with self._lock:
             turn = self._turns.setdefault(wanted, Turn(self._retrier.stop))
 

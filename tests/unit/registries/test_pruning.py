@@ -12,6 +12,7 @@ from imageprep_client.client.registries import PruneRequest, Registries
 from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.observer import Observer
 from imageprep_client.oci import referrers
+from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.registries import pruning
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.imageserve.files import ImageServeFiles
@@ -446,11 +447,16 @@ def test_tags_not_understood_are_left(
 def test_registry_that_does_not_delete(
     remote: sites.Remote, server: RegistryServer, tmp_path: Path
 ) -> None:
-    """The error says how a registry is set up to delete."""
+    """The error says how a registry is set up to delete, and ends it."""
+    for number in range(50):
+        image = content.image(f"image-{number}")
+        add(server.content.store("ns/c"), image, str(number))
     server.behaviour.deletes = False
-    with pytest.raises(errors.ServerFault) as caught:
+    with pytest.raises(errors.Refused) as caught:
         prune(remote, tmp_path, f"{HOST}/ns/a:2")
+    assert type(caught.value) is errors.Refused
     assert "DELETE_ENABLED" in str(caught.value.hint)
+    assert len(server.requests("DELETE")) < 20
 
 
 class Stubborn(MemoryStore):
@@ -496,10 +502,12 @@ def test_registry_that_stops(tmp_path: Path) -> None:
 class Guarded(MemoryStore):
     """Refuses some deletions, as of immutable tags."""
 
-    asked = 0
+    def __init__(self, home: GuardedRegistry, repository: str) -> None:
+        super().__init__(home, repository)
+        self._asked = home.asked
 
     def delete(self, descriptor) -> None:
-        Guarded.asked += 1
+        self._asked.append(descriptor)
         if self.repository == "ns/denied":
             raise errors.AccessDenied("ns/denied: access denied")
         if descriptor == INDEX.descriptor or descriptor == OLD.descriptor:
@@ -508,16 +516,21 @@ class Guarded(MemoryStore):
 
 
 class GuardedRegistry(MemoryRegistry):
-    """Gives stores that refuse some deletions."""
+    """Gives stores that refuse some deletions.
+
+    :ivar asked: what was to be deleted.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Descriptor] = []
 
     def store(self, repository: str) -> MemoryStore:
         return Guarded(self, repository)
 
 
 def test_refused_deletions(tmp_path: Path) -> None:
-    """What is refused is left with the images below it, and named; all else
-    is deleted.
-    """
+    """An image that is refused is left with those below it, and named."""
     registry = GuardedRegistry()
     for name in ("ns/a", "ns/b"):
         add(registry.store(name), OLD, "1")
@@ -525,10 +538,12 @@ def test_refused_deletions(tmp_path: Path) -> None:
     add(registry.store("ns/c"), INDEX, "1")
     put(registry.store("ns/c"), [*OLD.pieces, *NEW.pieces])
     add(registry.store("ns/d"), content.image("kept"), "3")
+    # An image without a tag counts as no kept tag.
+    put(registry.store("ns/e"), OLD.pieces)
     result = prune(registry, tmp_path, f"{HOST}/ns/d:3")
     assert rows(result).keys() == {("ns/a", "2"), ("ns/b", "2")}
     assert sorted(map(str, result.failures)) == [
-        f"ns/{name}: immutable" for name in "abc"
+        f"ns/{name}: immutable" for name in "abce"
     ]
     assert result.kept == 4
     assert registry.store("ns/c").exists(NEW.descriptor)
@@ -609,6 +624,9 @@ def test_only_refusals(tmp_path: Path) -> None:
         "ns/b: immutable",
         "ns/denied: access denied",
     ]
+    for name in ("ns/a", "ns/b", "ns/denied"):
+        assert registry.store(name).resolve("1") == OLD.descriptor
+        assert registry.store(name).holds(OLD.descriptor)
 
 
 @pytest.mark.parametrize("image", [OLD, INDEX])
@@ -665,8 +683,7 @@ def test_repositories_of_others(tmp_path: Path) -> None:
         add(registry.store("ns/denied"), image, str(number))
     add(registry.store("ns/a"), NEW, "2")
     add(registry.store("ns/d"), content.image("kept"), "3")
-    Guarded.asked = 0
     result = prune(registry, tmp_path, f"{HOST}/ns/d:3")
     assert rows(result).keys() == {("ns/a", "2")}
     assert list(map(str, result.failures)) == ["ns/denied: access denied"]
-    assert Guarded.asked < 10
+    assert len(registry.asked) < 10

@@ -6,7 +6,7 @@ import dataclasses
 import gzip
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.registries.verification import BlobCheck
 from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.imageserve import ImageServeTree
-from imageprep_client.stores.memory import MemoryRegistry
+from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
@@ -462,14 +462,14 @@ def test_unreadable(filled: ImageServeTree, monkeypatch) -> None:
     ],
 )
 def test_attempts_at_what_fails(path: str, name: str) -> None:
-    """What a registry fails to read gets its attempts once: they take long."""
+    """A request that a registry fails is repeated by one set of attempts."""
     policy = RetryPolicy(attempts=3, base=0.001)
     with RegistryServer() as server, RegistryClient(policy=policy) as client:
         sites.add(server.content.store("ns/a"), IMAGE, "1")
         server.faults.add(Fault("GET", path, status=500, times=None))
         remote = sites.Remote(client, server.host)
         assert sites.found(remote) == {("ns/a", name, "unreadable")}
-        # One is sent ahead of the attempts, whose failure is no attempt.
+        # The request that is sent ahead is not counted.
         assert len(server.requests("GET", path)) <= 4
 
 
@@ -482,6 +482,44 @@ def test_damaged_content_that_becomes_unreadable() -> None:
         server.faults.add(Fault("GET", "/manifests/", status=500, times=None))
         remote = sites.Remote(client, server.host)
         assert sites.found(remote) == {("ns/a", "1", "unreadable")}
+
+
+class Changing(MemoryRegistry):
+    """Mends an image, and damages another, before a second look."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+
+    def store(self, repository: str) -> MemoryStore:
+        return ChangingStore(self, repository)
+
+
+class ChangingStore(MemoryStore):
+    """A store of `Changing`; its tags are listed once a look."""
+
+    def __init__(self, home: Changing, repository: str) -> None:
+        super().__init__(home, repository)
+        self._registry = home
+
+    def tags(self) -> Iterator[str]:
+        self._registry.looks += 1
+        if self._registry.looks == 2:
+            sites.put(self, IMAGE.parts)
+            self.delete(OTHER.parts[1].descriptor)
+        return super().tags()
+
+
+def test_content_that_is_damaged_after_the_first_look() -> None:
+    """A second look only confirms what the first has found."""
+    registry = Changing()
+    store = registry.store("ns/a")
+    sites.add(store, IMAGE, "1")
+    sites.add(store, OTHER, "2")
+    store.delete(IMAGE.parts[1].descriptor)
+    verdict = sites.verify(registry, blobs=BlobCheck.SIZES)
+    assert not verdict.problems
+    assert registry.looks == 2
 
 
 def test_blobs_that_a_registry_cannot_look_for() -> None:

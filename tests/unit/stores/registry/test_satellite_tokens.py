@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -11,6 +13,11 @@ from imageprep_client.observer import Observer
 from imageprep_client.retry import ONE_ATTEMPT, Retrier
 from imageprep_client.stores.registry.auth import authenticator
 from imageprep_client.stores.registry.auth.credentials import Credentials
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.testing import content
+from imageprep_client.testing.gate import Open
+from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.streams import put
 
 
 class TokenServer:
@@ -119,6 +126,43 @@ def test_a_replaced_token_is_forgotten() -> None:
     kept = str(vars(keeper))
     assert "Bearer other" in kept
     assert "Bearer same" not in kept
+
+
+class Satellite(Open):
+    """Prolongs its only token, and answers so many requests at once.
+
+    :ivar is_valid: whether the token is.
+    """
+
+    def __init__(self) -> None:
+        self.is_valid = False
+        self.together = threading.Barrier(1)
+
+    def admits(self, authorization: str, scope: str) -> bool:
+        admitted = self.is_valid and authorization == "Bearer same"
+        self.together.wait(10)
+        return admitted
+
+    def challenge(self, base: str, scope: str) -> str:
+        return f'Bearer realm="{base}/token"'
+
+    def token(self, authorization: str, scopes: Iterable[str]) -> object:
+        self.is_valid = True
+        return {"token": "same", "expires_in": 1000}
+
+
+def test_requests_whose_token_expires_at_once() -> None:
+    """One of them prolongs it for both."""
+    gate = Satellite()
+    with RegistryServer(gate=gate) as server, RegistryClient() as client:
+        put(server.content.store("a/b"), content.image("at once"), "1")
+        store = client.store(server.host, "a/b")
+        assert list(store.tags()) == ["1"]
+        gate.is_valid, gate.together = False, threading.Barrier(2)
+        with ThreadPoolExecutor(2) as pool:
+            lists = [pool.submit(lambda: list(store.tags())) for _ in range(2)]
+            assert [one.result() for one in lists] == [["1"], ["1"]]
+        assert len(server.requests("GET", "/token")) == 2
 
 
 @pytest.mark.parametrize("lifetime", [5, 1000])

@@ -72,7 +72,7 @@ class Authenticator:
         self._latest: Challenge | None = None
         self._unknown_schemes = ""
         self._version_challenge: str | None = None
-        self._checking = threading.Lock()
+        self._checking = Turn(retrier.stop)
         self._tokens: dict[TokenRequest, Token] = {}
         # Those of them that no response has accepted so far.
         self._untried: set[str] = set()
@@ -154,8 +154,9 @@ class Authenticator:
         return bool(self._version_challenge) and self._credential("") is None
 
     def _checked_version(self) -> str | None:
-        with self._checking:
+        with self._checking.taken():
             if self._version_challenge is None:
+                self._retrier.wait()
                 check = self._send(f"{self._base}/v2/", {})
                 if check.status in answers.TEMPORARY:
                     raise answers.from_response(

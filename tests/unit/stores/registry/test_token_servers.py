@@ -139,6 +139,34 @@ def test_threads_that_want_the_same_token_fail_together(
     assert hanging.requests == 3
 
 
+def test_threads_that_wait_for_a_version_check_fail_with_it(
+    hanging: Hanging,
+) -> None:
+    """A registry that hangs is not asked by one thread after the other."""
+    keeper = Authenticator(
+        "https://r.test",
+        "r.test",
+        Credentials({"r.test": ("me", "secret")}),
+        hanging.send,
+        Retrier(ONE_ATTEMPT, Observer(), hanging.stop),
+    )
+
+    def header() -> str:
+        with pytest.raises(errors.Unreachable) as caught:
+            keeper.header("ns/name", ["s"], login=True)
+        return str(caught.value)
+
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+        failures = [pool.submit(header) for _ in range(_THREADS)]
+        assert hanging.asked.wait(30)
+        # Nothing shows that a thread waits.
+        time.sleep(0.3)
+        hanging.released.set()
+        found = {future.result(30) for future in failures}
+    assert found == {"r.test: does not answer"}
+    assert hanging.requests == 1
+
+
 def test_a_server_that_was_down_is_asked_again(hanging: Hanging) -> None:
     """A failure is only that of threads that waited for it."""
     hanging.released.set()

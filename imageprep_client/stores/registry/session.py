@@ -1,7 +1,6 @@
 """Requests to one registry: retries, redirects, authentication.
 
-Requests are repeated here, except for streams, which the copy engine reads
-again.
+Streams are not repeated here: the copy engine reads them again.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ from imageprep_client.stores.registry.repository import Request, RequestAhead
 
 USER_AGENT = "imageprep-client"
 MAX_REDIRECTS = 5
-#: Challenges that one request answers: a new token may expire while the
-#: request waits for others.
+#: Challenges that one request answers: a token may expire while it waits.
 _ANSWERS = 3
 #: Seconds that connections for requests ahead may take, and how many more
 #: each request permits that uses one again.
@@ -53,6 +51,7 @@ class RegistrySession:
     :ivar answers_head: whether HEAD tells of "blobs", "manifests", if known.
     :ivar keeps_signatures: whether a response said so.
     :ivar mounts_own: whether a repository mounts its own blobs, if known.
+    :ivar looks: how many blobs HEAD may still be asked for to find that out.
     :ivar body_limit: the size of chunks after a 413; None before.
     :param limit: bounds the requests that are sent to it at once.
     """
@@ -72,6 +71,7 @@ class RegistrySession:
         self.answers_head: dict[str, bool] = {}
         self.keeps_signatures = False
         self.mounts_own: bool | None = None
+        self.looks = 8
         self.body_limit: int | None = None
         self._kept: dict[tuple[str, str], tuple[Response, str | None]] = {}
         self._heard: Request | None = None

@@ -110,7 +110,7 @@ class Uploads:
         sent as quickly as HEAD is, and Pulp says that it has the empty layer
         of docker, but takes no manifest with it before a push. Cloudflare's
         registry mounts nothing from the same repository and opens an upload
-        of what it has, so HEAD is asked as well until such a mount succeeds.
+        of what it has, so HEAD is asked as well for the first few blobs.
 
         :returns: whether the blob is there; None if HEAD has to tell.
         """
@@ -121,9 +121,12 @@ class Uploads:
                     return True
             except errors.NotFound:
                 registry.mounts_own = False
-        if registry.mounts_own:
+        if registry.mounts_own or descriptor.size <= base.SMALL:
             return False
-        return None if descriptor.size > base.SMALL else False
+        if registry.mounts_own is None:
+            registry.looks -= 1
+            registry.mounts_own = None if registry.looks else True
+        return None
 
     def found(self, registry: RegistrySession, descriptor: Descriptor) -> None:
         """Cancel the upload that was opened of a blob that HEAD found."""

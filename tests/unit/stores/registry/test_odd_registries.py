@@ -401,6 +401,16 @@ def test_mount_from_the_same_repository_is_trusted(
     assert not filled.requests("HEAD", "/blobs/")
 
 
+def test_head_is_asked_for_the_first_blobs_alone(
+    filled: RegistryServer, client: RegistryClient
+) -> None:
+    """An empty registry gets few requests more."""
+    target = client.destination(filled.host, "ns/name")
+    for seed in range(20):
+        assert not target.begin(content.blob(seed, 200_000).descriptor)
+    assert len(filled.requests("HEAD", "/blobs/")) == 8
+
+
 # --- compression
 
 

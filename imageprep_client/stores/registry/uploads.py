@@ -125,7 +125,8 @@ class Uploads:
             return False
         if registry.mounts_own is None:
             registry.looks -= 1
-            registry.mounts_own = None if registry.looks else True
+            if registry.looks <= 0:
+                registry.mounts_own = True
         return None
 
     def found(self, registry: RegistrySession, descriptor: Descriptor) -> None:

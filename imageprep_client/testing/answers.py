@@ -27,7 +27,7 @@ class Behaviour:
     :ivar mounts_own: whether a blob is mounted from its own repository; else
         an upload is opened.
     :ivar mounts_of_images: whether only blobs that a tag leads to can be
-        mounted, and a mount of others is answered 404, as by Pulp.
+        mounted, and a mount of others is answered 404.
     :ivar referrers: whether there is the referrers API.
     :ivar deletes: whether content can be deleted.
     :ivar untags: whether a tag can be deleted alone (else 400).

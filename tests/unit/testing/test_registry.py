@@ -173,6 +173,44 @@ def test_mounts_can_be_refused(server: RegistryServer) -> None:
     assert ask(server, "POST", path)[0] == 201
 
 
+def test_mounts_of_images(server: RegistryServer) -> None:
+    """A blob can be mounted once a tag leads to it, also through an index."""
+    image = content.image("mounts")
+    index = content.index({"linux/amd64": image})
+    store = server.content.store("ns/index")
+    put(store, image)
+    store.push(index.descriptor, index.manifest.open())
+    server.behaviour.mounts_of_images = True
+    digest = image.parts[0].descriptor.digest
+    path = f"/v2/ns/b/blobs/uploads/?from=ns/index&mount={digest}"
+    assert ask(server, "POST", path)[0] == 404
+    store.tag(index.descriptor, "latest")
+    assert ask(server, "POST", path)[0] == 201
+
+
+def test_catalogs_of_users() -> None:
+    """A gate hides repositories, of which no page and no link tells."""
+
+    class Hiding(Open):
+        def lists(self, authorization: str, repository: str) -> bool:
+            return repository != "b" or authorization == "me"
+
+    with RegistryServer(gate=Hiding()) as server:
+        for name in ("a", "b", "c"):
+            put(server.content.store(name), IMAGE, "latest")
+        path = "/v2/_catalog?n=1"
+        _, headers, body = ask(server, "GET", path)
+        assert json.loads(body)["repositories"] == ["a"]
+        assert headers["Link"] == '</v2/_catalog?n=1&last=a>; rel="next"'
+        _, headers, body = ask(server, "GET", f"{path}&last=a")
+        assert json.loads(body)["repositories"] == ["c"]
+        assert "Link" not in headers
+        _, _, body = ask(
+            server, "GET", "/v2/_catalog", headers={"Authorization": "me"}
+        )
+        assert json.loads(body)["repositories"] == ["a", "b", "c"]
+
+
 def test_delete(server: RegistryServer) -> None:
     """Content can be deleted where that is allowed."""
     path = f"{NAME}/manifests/{IMAGE.descriptor.digest}"

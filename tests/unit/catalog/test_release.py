@@ -205,7 +205,7 @@ def test_image_without_parameters():
     ],
 )
 def test_later_versions_of_wallaby(name, parameter, service):
-    """What product version 17.1 needs besides is wanted by its services."""
+    """A service of product version 17.1 gets its parameters."""
     entries = catalog.load("wallaby").render({})
     assert not any(one.later for one in filters.select(entries, None))
     found = filters.select(entries, {PREFIX + service}, [f"-{name}:"])

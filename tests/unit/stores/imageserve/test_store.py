@@ -445,7 +445,7 @@ class TestDeleting:
         assert document["tags"] == ["two"]
 
     def test_last_manifest_with_company(self, store: ImageServeStore) -> None:
-        """Files of somebody else's in the directory do not stop it."""
+        """Files of somebody else's do not stop it, and are left."""
         put(store, IMAGE, "latest")
         headers = OnDisk(store).manifests / ".htaccess"
         headers.write_text("# mine\n")

@@ -203,7 +203,7 @@ def test_old_tokens_are_replaced_in_time(
 ) -> None:
     """At four fifths of its life a token is replaced, not when refused.
 
-    Its server may leave its life to the claims of the token, as Quay does.
+    A server may state the life in the claims of the token alone, as Quay.
     """
     now = [0.0]
     one, two = (

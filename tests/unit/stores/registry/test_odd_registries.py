@@ -882,7 +882,7 @@ def test_servers_that_say_why(
 def test_pages_with_a_reason(
     server: RegistryServer, client: RegistryClient
 ) -> None:
-    """So has that of one that takes others."""
+    """The page of a web server that refuses one request has the reason."""
     page = b"<html>\r\n<title>400 Request Header Too Large</title>\r\n"
     server.faults.add(Fault("POST", status=400, body=page, times=None))
     blob = content.blob("page")
@@ -890,6 +890,17 @@ def test_pages_with_a_reason(
         client.destination(server.host, "ns/name").push(
             blob.descriptor, blob.open()
         )
+
+
+def test_deletion_of_a_tag_without_access(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """A lack of access is not taken for a registry that deletes no tags."""
+    entry = {"code": "DENIED", "message": "no access"}
+    body = json.dumps({"errors": [entry]}).encode()
+    server.faults.add(Fault("DELETE", status=400, body=body, times=None))
+    with pytest.raises(errors.AccessDenied, match="no access"):
+        client.destination(server.host, "ns/name").untag("1")
 
 
 def test_pages_that_deny_access(

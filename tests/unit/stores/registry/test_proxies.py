@@ -59,6 +59,24 @@ def test_proxies_that_break_large_requests(
     assert server.content.store("ns/name").exists(BLOB.descriptor)
 
 
+def test_large_requests_within_tls(
+    secure: RegistryServer,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A connection that breaks within TLS is not blamed on the proxy."""
+    secure.faults.add(Fault("PUT", reset=True))
+    with Proxy({"registry.test:443": secure.host}) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://{proxy.host}")
+        client = make_client(Hosts(insecure=["registry.test"]))
+        store = client.store("registry.test", "ns/name")
+        with pytest.raises(errors.Unreachable):
+            store_suite.push(store, BLOB)
+        store_suite.push(store, BLOB)
+    assert secure.content.store("ns/name").exists(BLOB.descriptor)
+    assert not secure.requests("PATCH")
+
+
 def test_scanning(
     server: RegistryServer,
     make_client: MakeClient,
@@ -135,7 +153,7 @@ def test_proxies_that_refuse_plain_requests(
     status: int,
     method: str,
 ) -> None:
-    """What a proxy answers is not blamed on the login at the registry."""
+    """The answer of a proxy is not blamed on the login at a registry."""
     page = b"<html><title>ERROR: Access denied</title>"
     server.faults.add(Fault(method, status=status, body=page, times=None))
     with Proxy({"registry.test:5000": server.host}) as proxy:

@@ -315,8 +315,11 @@ def test_renewed_tokens_of_ecr_public_expire_as_well(
             assert gate.issued == issued
 
 
-def test_lasting_refusals_of_ecr_public(make_client: MakeClient) -> None:
+def test_lasting_refusals_of_ecr_public(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """If a new token is refused as well, access is denied at once."""
+    monkeypatch.setattr(auth, "_NEW", 60.0)
     gate = Bearer("me", PASSWORD)
     with RegistryServer(gate=gate) as server:
         fill(server)
@@ -328,6 +331,9 @@ def test_lasting_refusals_of_ecr_public(make_client: MakeClient) -> None:
         with pytest.raises(errors.AccessDenied, match="is invalid") as caught:
             store.resolve("latest")
         assert len(server.requests("GET", "/manifests/")) == asked + 2
+        assert gate.issued == 2
+        with pytest.raises(errors.AccessDenied):
+            store.resolve("latest")
         assert gate.issued == 2
         assert "used the credentials of me" in str(caught.value.hint)
         assert "may lack the permission" in str(caught.value.hint)
@@ -374,8 +380,11 @@ def test_token_expires_before_a_stream_is_sent(
         assert store.exists(blob.descriptor)
 
 
-def test_denied_users_get_one_token(make_client: MakeClient) -> None:
+def test_denied_users_get_one_token(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A new token that is refused is not replaced: it lacks a permission."""
+    monkeypatch.setattr(auth, "_NEW", 60.0)
 
     class Denying(Bearer):
         def admits(self, authorization: str, scope: str) -> bool:

@@ -144,7 +144,7 @@ def test_proxies_that_refuse(
     assert "wrong" not in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("status", [403, 407])
+@pytest.mark.parametrize("status", [403, 407, 502, 503, 504])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_proxies_that_refuse_plain_requests(
     server: RegistryServer,

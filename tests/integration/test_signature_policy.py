@@ -27,6 +27,8 @@ from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.stores.verify import from_bytes
 from imageprep_client.testing import content
+from imageprep_client.testing.faults import Fault
+from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
 from tests import rpm_packages, servers, sigstore_skopeo
 from tests.functional.base import OpenStack
@@ -254,7 +256,9 @@ class Site:
         policy = self.policy(
             {
                 "default": [{"type": "reject"}],
-                "transports": {"docker": {self.registry.host: requirements}},
+                "transports": {
+                    "docker": {self.name.partition("/")[0]: requirements}
+                },
             }
         )
         ours, theirs = self.refusal(policy), self.skopeo(policy)
@@ -532,6 +536,37 @@ def test_gpg_claims(
     text = claim(name.replace("{name}", site.name), digest, kind)
     site.write(1, gpg_signed(site, text, "vendor@example.com"))
     assert site.both(requirement) is accepted
+
+
+@pytest.mark.parametrize("user", ["vendor", "other"])
+def test_signatures_of_the_registry(
+    signer: tuple[Site, Mapping[str, object]], user: str
+) -> None:
+    """A registry may keep signatures itself, as Pulp does."""
+    site, requirement = signer
+    shutil.rmtree(site.home / ".config/containers/registries.d")
+    mark = Fault(
+        path="^/v2/",
+        headers={"X-Registry-Supports-Signatures": "1"},
+        times=None,
+    )
+    with RegistryServer(faults=[mark]) as server:
+        put(server.content.store(NAME), IMAGE, "1")
+        site.name = f"{server.host}/{NAME}:1"
+        text = claim(site.name, kind=ATOMIC)
+        kept = {
+            "schemaVersion": 2,
+            "type": "atomic",
+            "name": f"{IMAGE.descriptor.digest}@1",
+            "content": base64.b64encode(
+                gpg_signed(site, text, f"{user}@example.com")
+            ).decode(),
+        }
+        body = json.dumps({"signatures": [kept]}).encode()
+        server.faults.add(
+            Fault(path="^/extensions/v2/", status=200, body=body, times=None)
+        )
+        assert site.both(requirement) is (user == "vendor")
 
 
 def test_expired_gpg_key(site: Site) -> None:

@@ -35,7 +35,7 @@ _UNKNOWN = (
     " behind a load balancer, they need the same storage and secret, or each"
     " client always the same one"
 )
-#: What registries say of an upload that is gone, or that has other content.
+#: Answers about an upload that is gone, or that has other content.
 _OF_UPLOAD = (errors.NotFound, errors.Refused, errors.InvalidContent)
 _SENT = frozenset({200, 201, 202, 204})
 _OPENED = frozenset({200, 202, 204})

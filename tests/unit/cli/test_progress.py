@@ -82,7 +82,7 @@ def test_line_says_images_bytes_rate_and_time_left():
 
 
 def test_rate_of_the_last_blobs():
-    """What travelled before they began says nothing about their time."""
+    """Bytes that travelled before they began do not count for their time."""
     clock = Clock()
     shown = progress.Progress(io.StringIO(), terminal=False, clock=clock)
     half_way(shown, clock)

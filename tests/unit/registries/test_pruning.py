@@ -663,7 +663,7 @@ class HidingRegistry(MemoryRegistry):
 
 
 def test_denials_that_say_not_found(tmp_path: Path) -> None:
-    """What is still there counts as left, whatever the registry says."""
+    """Content that is still there is left, whatever the registry says."""
     registry = HidingRegistry()
     add(registry.store("ns/hidden"), INDEX, "1")
     put(registry.store("ns/hidden"), [*OLD.pieces, *NEW.pieces])

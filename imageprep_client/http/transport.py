@@ -271,7 +271,8 @@ class Transport:
             unreachable.proxy = self._proxies.reader(url)
             raise unreachable from None
         response = _answered(method, url, raw, timeout[1])
-        response.proxy = self._proxies.reader(url)
+        if found:
+            response.proxy = self._proxies.reader(url)
         return response
 
     def timeout_factor(self, url: str) -> float:

@@ -119,7 +119,7 @@ def test_what_was_refused_half_read_begins_anew(
     assert server.content.store("ns/name").exists(blob.descriptor)
     # Large content is refused as a whole first.
     assert len(server.requests("POST", _OPEN)) == (2 if size < _CHUNK else 3)
-    # What follows was not refused for now.
+    # A refusal for good ends the push.
     server.faults.add(Fault("PATCH", status=400, times=None))
     server.faults.add(Fault("PUT", status=400, times=None))
     with pytest.raises(errors.Refused):

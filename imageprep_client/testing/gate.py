@@ -108,7 +108,11 @@ class Bearer(Open):
             answer["expires_in"] = self.says_lifetime
         return answer
 
-    def revoke(self) -> None:
-        """No token given so far is good any longer."""
+    def revoke(self, authorizations: Iterable[str] | None = None) -> None:
+        """These tokens, or all so far, are not good any longer."""
         with self._lock:
-            self._tokens.clear()
+            if authorizations is None:
+                self._tokens.clear()
+                return
+            for authorization in authorizations:
+                self._tokens.pop(authorization.removeprefix("Bearer "), None)

@@ -231,22 +231,26 @@ def test_attempts_of_the_product(source: RegistryServer) -> None:
 
 
 class Forgetful(Bearer):
-    """Forgets its tokens after every few requests that it admitted."""
+    """Forgets the tokens that it admitted, after every few requests.
+
+    A token that it never admitted stays: one that is refused when it is new
+    gives no access, and no other is asked for.
+    """
 
     def __init__(self, every: int) -> None:
         super().__init__("operator", "secret")
         self._every = every
-        self._admitted = 0
+        self._admitted: list[str] = []
         self._guard = threading.Lock()
 
     def admits(self, authorization: str, scope: str) -> bool:
         if not super().admits(authorization, scope):
             return False
         with self._guard:
-            self._admitted += 1
-            forgets = self._admitted % self._every == 0
-        if forgets:
-            self.revoke()
+            self._admitted.append(authorization)
+            if len(self._admitted) == self._every:
+                self.revoke(self._admitted)
+                self._admitted.clear()
         return True
 
 

@@ -67,6 +67,8 @@ class Copy:
     :ivar admission: decides whether it may be copied; None: it may.
     :ivar current: what `tag` resolved to, where that is known.
     :ivar timeout: seconds of work on it, at most; None: any.
+    :ivar made_from: where the image is that it was made from, if it was;
+        layers that they share are mounted from there.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Copy:
     admission: Admits | None = None
     current: ResolvedTag | None = None
     timeout: float | None = None
+    made_from: base.ReadableStore | None = None
 
 
 class ImageCopy:

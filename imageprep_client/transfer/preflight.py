@@ -349,7 +349,7 @@ class Preflight:
         if copy.images[0].powers.mounts is None:
             return None
         for image in copy.images:
-            source = image.copy.source
+            source = image.copy.made_from or image.copy.source
             if (
                 source.registry == image.registry
                 and source.repository != image.repository

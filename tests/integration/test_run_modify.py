@@ -245,6 +245,17 @@ class TestHotfix:
         assert paths[0].samefile(paths[1])
         assert site.leftovers() == []
 
+    def test_base_in_the_destination(self, site: Site) -> None:
+        """Its layers are mounted, and do not travel to where they are."""
+        place = f"{site.source.host}/fixed"
+        site.configure(hotfix(site, NOVA, push_destination=place))
+        row = site.run().row(NOVA)
+        layers = site.manifest(f"ns/{NOVA}:1.0", source=True)["layers"]
+        assert row["mounted"] == sum(layer["size"] for layer in layers)
+        for layer in layers:
+            mount = f"mount={layer['digest'].replace(':', '%3A')}&from=ns%2F"
+            assert site.source.requests(mount)
+
     def test_limits(self, site: Site) -> None:
         """By label, only those that have it are modified."""
         other = {"name": "other"}

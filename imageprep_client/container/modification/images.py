@@ -289,6 +289,7 @@ class Modifying:
             destination=destination,
             tag=item.tag,
             timeout=self._request.image_timeout,
+            made_from=self._stores.source(item.read_from),
         )
 
     def _keep(

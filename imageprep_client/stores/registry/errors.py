@@ -90,6 +90,11 @@ _PARTS_UNKNOWN = frozenset(
 _ACCESS_CODES = frozenset({"DENIED", "UNAUTHORIZED"})
 
 
+def is_unwell(response: Response) -> bool:
+    """Whether a server failed, or wants to be asked later."""
+    return response.status >= 500 or response.status in TEMPORARY
+
+
 def from_response(
     response: Response, what: str, unknown: str | None = None
 ) -> errors.StoreError:

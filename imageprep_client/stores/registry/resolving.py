@@ -111,12 +111,12 @@ class Resolver:
         """
         kind = _kind(request)
         if response.status == 200:
-            registry.answers_head[kind] = True
+            registry.traits.answers_head[kind] = True
             return False
         if response.status == 405 or response.status in urls.REDIRECTS:
-            registry.answers_head[kind] = False
+            registry.traits.answers_head[kind] = False
             return True
-        if response.status == 404 and registry.answers_head.get(kind):
+        if response.status == 404 and registry.traits.answers_head.get(kind):
             return False
         return self._denial is Denial.ERROR
 
@@ -124,7 +124,7 @@ class Resolver:
         """Look for content by HEAD, or by GET if HEAD does not tell."""
         registry = place.connect()
         request = place.requests.content("HEAD", descriptor)
-        if registry.answers_head.get(_kind(request)) is False:
+        if registry.traits.answers_head.get(_kind(request)) is False:
             return self._exists_by_get(registry, request, descriptor.size)
         try:
             response = self.head(registry, request)

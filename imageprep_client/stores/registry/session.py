@@ -18,11 +18,11 @@ from imageprep_client.http.request_limit import RequestLimit
 from imageprep_client.http.timeouts import AdaptiveTimeout
 from imageprep_client.http.transport import Response, Timeouts, Transports
 from imageprep_client.retry import Retrier
-from imageprep_client.stores.registry import description
 from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.auth.authenticator import Authenticator
 from imageprep_client.stores.registry.endpoints.hosts import Endpoint, Hosts
 from imageprep_client.stores.registry.repository import Request, RequestAhead
+from imageprep_client.stores.registry.traits import RegistryTraits
 
 USER_AGENT = "imageprep-client"
 MAX_REDIRECTS = 5
@@ -31,8 +31,6 @@ _ANSWERS = 3
 #: Seconds that connections for requests ahead may take, and how many more
 #: each request permits that uses one again.
 _CONNECTING, _REUSED = 0.3, 0.001
-#: Seconds for which a registry counts as one that fails as a whole.
-_FAILING = 1.0
 #: Deletions are not repeated elsewhere.
 _WRITES = frozenset({"POST", "PUT", "PATCH"})
 #: Redirects that keep the method and the body.
@@ -48,11 +46,7 @@ class RegistrySession:
     :ivar base: URL that ``/v2/...`` is appended to.
     :ivar retrier: for what takes several requests.
     :ivar authenticator: the login of all its requests.
-    :ivar answers_head: whether HEAD tells of "blobs", "manifests", if known.
-    :ivar keeps_signatures: whether a response said so.
-    :ivar mounts_own: whether a repository mounts its own blobs, if known.
-    :ivar looks: how many blobs HEAD may still be asked for to find that out.
-    :ivar body_limit: the size of chunks after a 413; None before.
+    :ivar traits: what its responses have shown so far.
     :param limit: bounds the requests that are sent to it at once.
     """
 
@@ -68,14 +62,8 @@ class RegistrySession:
         self.name = endpoint.host
         self.base = endpoint.base
         self.retrier = retrier
-        self.answers_head: dict[str, bool] = {}
-        self.keeps_signatures = False
-        self.mounts_own: bool | None = None
-        self.looks = 8
-        self.body_limit: int | None = None
+        self.traits = RegistryTraits()
         self._kept: dict[tuple[str, str], tuple[Response, str | None]] = {}
-        self._heard: Request | None = None
-        self._failing_until = 0.0
         self._connecting = 0.0
         self._home = urls.origin(endpoint.base)
         self._known: set[urls.Origin] = set()
@@ -162,8 +150,6 @@ class RegistrySession:
         begin = time.monotonic()
         try:
             response, header = self._authenticated(request)
-            if request.is_small and not _is_unwell(response):
-                self._heard = request
             if response.status in expect:
                 return response
             error = answers.from_response(
@@ -205,15 +191,15 @@ class RegistrySession:
         """Whether it still answers the request that it answered last."""
         if not error.temporary or isinstance(error, errors.TooManyRequests):
             return False
-        if time.monotonic() < self._failing_until:
+        if self.traits.fails:
             return False
-        request = self._heard or Request("GET", API, self.name)
+        request = self.traits.answered or Request("GET", API, self.name)
         with contextlib.suppress(errors.StoreError):
             response, _ = self._authenticated(request)
             response.discard()
-            if not _is_unwell(response):
+            if not answers.is_unwell(response):
                 return True
-        self._failing_until = time.monotonic() + _FAILING
+        self.traits.failed()
         return False
 
     def _renewed(
@@ -281,7 +267,7 @@ class RegistrySession:
                 break
             response.discard()
             begin, response = time.monotonic(), self._again(request, header)
-        self.keeps_signatures |= description.SIGNATURES in response.headers
+        self.traits.note(request, response)
         return response, header
 
     def _following(
@@ -425,7 +411,7 @@ class RegistrySession:
                 self._timeout.exceeded(f"GET {what}")
             raise
         self.adapt(response, what, ahead.begin)
-        if _is_unwell(response) or response.status in urls.REDIRECTS:
+        if answers.is_unwell(response) or response.status in urls.REDIRECTS:
             error = answers.from_response(response, what)
             error = self._limited(response, error, ahead.begin)
             if isinstance(error, errors.TooManyRequests):
@@ -433,10 +419,6 @@ class RegistrySession:
             raise error
         self.keep(response, ahead.authorization)
         return response
-
-
-def _is_unwell(response: Response) -> bool:
-    return response.status >= 500 or response.status in answers.TEMPORARY
 
 
 def _is_followed(request: Request, response: Response) -> bool:

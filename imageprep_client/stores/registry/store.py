@@ -240,7 +240,7 @@ class RegistryStore:
         def read(place: Replica) -> list[bytes]:
             nonlocal kept
             # A mirror says it for those after it, too.
-            kept = kept or place.connect().keeps_signatures
+            kept = kept or place.connect().traits.keeps_signatures
             return signatures.read(place, digest) if kept else []
 
         return self._places.read(read, digest, bool)

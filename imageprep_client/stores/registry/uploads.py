@@ -114,24 +114,21 @@ class Uploads:
 
         :returns: whether the blob is there; None if HEAD has to tell.
         """
-        if registry.mounts_own is not False:
+        if registry.traits.mounts_own is not False:
             try:
                 if self.mount(registry, descriptor, self._repository.path):
-                    registry.mounts_own = True
+                    registry.traits.mounts_own = True
                     return True
             except errors.NotFound:
-                registry.mounts_own = False
-        if registry.mounts_own or descriptor.size <= base.SMALL:
+                registry.traits.mounts_own = False
+        if registry.traits.mounts_own or descriptor.size <= base.SMALL:
             return False
-        if registry.mounts_own is None:
-            registry.looks -= 1
-            if registry.looks <= 0:
-                registry.mounts_own = True
+        registry.traits.look()
         return None
 
     def found(self, registry: RegistrySession, descriptor: Descriptor) -> None:
         """Cancel the upload that was opened of a blob that HEAD found."""
-        registry.mounts_own = False
+        registry.traits.mounts_own = False
         with self._lock:
             location = self._open.pop(descriptor.digest, None)
         if location is not None:
@@ -170,8 +167,8 @@ class Uploads:
             self._send(registry, expected, body)
         except errors.Unreachable as error:
             self._unanswered.add(expected.digest)
-            if error.proxy and registry.body_limit is None:
-                registry.body_limit = _CHUNK
+            if error.proxy and registry.traits.body_limit is None:
+                registry.traits.body_limit = _CHUNK
             raise
         except _OF_UPLOAD as error:
             if self._may_be_spoilt(expected, body):
@@ -209,7 +206,7 @@ class Uploads:
         expected: Descriptor,
         body: bytes | blob.Upload,
     ) -> None:
-        limit = registry.body_limit
+        limit = registry.traits.body_limit
         if expected.digest in self._not_whole:
             self._send_chunks(registry, expected, body, limit or _CHUNK)
             return
@@ -239,7 +236,7 @@ class Uploads:
         try:
             # Of a PUT whose connection breaks, Pulp keeps the part that came,
             # under the digest of the whole, and takes no other content.
-            if registry.keeps_signatures:
+            if registry.traits.keeps_signatures:
                 location = self._patch(registry, location, expected, body)
                 is_there = True
                 request = self._closing(location, expected, b"")
@@ -248,8 +245,10 @@ class Uploads:
                 request = self._closing(location, expected, body)
                 self._call(registry, request).discard()
         except BaseException as error:
-            if _is_too_large(error, body, registry.body_limit):
-                registry.body_limit = min(_CHUNK, max(1, len(body) // 2))
+            if _is_too_large(error, body, registry.traits.body_limit):
+                registry.traits.body_limit = min(
+                    _CHUNK, max(1, len(body) // 2)
+                )
                 raise errors.ServerFault(
                     f"{error}; chunks are tried"
                 ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import threading
 import urllib.parse
@@ -41,16 +42,32 @@ _SENT = frozenset({200, 201, 202, 204})
 _OPENED = frozenset({200, 202, 204})
 
 
+@dataclasses.dataclass(slots=True)
+class _State:
+    """The state of one blob between the attempts at sending it.
+
+    :ivar location: of the open upload that the next attempt uses, if any.
+    :ivar used_again: whether an earlier request opened its upload, which may
+        be gone, or have a part twice: a server may have taken a part of what
+        it refused for now.
+    :ivar in_chunks: whether the registry takes it in chunks only.
+    :ivar unanswered: whether the registry may have it without having said so.
+    """
+
+    content: Descriptor
+    location: str | None = None
+    used_again: bool = False
+    in_chunks: bool = False
+    unanswered: bool = False
+
+
 class Uploads:
     """The uploads of one repository, including open ones."""
 
     def __init__(self, repository: RepositoryRequests) -> None:
         self._repository = repository
         self._lock = threading.Lock()
-        self._open: dict[str, str] = {}
-        self._used_again: set[str] = set()
-        self._not_whole: set[str] = set()
-        self._unanswered: set[str] = set()
+        self._states: dict[str, _State] = {}
 
     def mount(
         self, registry: RegistrySession, descriptor: Descriptor, origin: str
@@ -95,8 +112,7 @@ class Uploads:
         response.discard()
         if response.status == 202 and "Location" in response.headers:
             # The registry opened an upload, which the next push uses.
-            with self._lock:
-                self._open[descriptor.digest] = self._location(response)
+            self._state(descriptor).location = self._location(response)
         return response.status == 201
 
     def begin(
@@ -114,24 +130,24 @@ class Uploads:
 
         :returns: whether the blob is there; None if HEAD has to tell.
         """
-        if registry.traits.mounts_own is not False:
+        traits = registry.traits
+        if traits.mounts_own is not False:
             try:
                 if self.mount(registry, descriptor, self._repository.path):
-                    registry.traits.mounts_own = True
+                    traits.mounts_own = True
                     return True
             except errors.NotFound:
-                registry.traits.mounts_own = False
-        if registry.traits.mounts_own or descriptor.size <= base.SMALL:
+                traits.mounts_own = False
+        if traits.mounts_own or descriptor.size <= base.SMALL:
             return False
-        registry.traits.look()
+        traits.look()
         return None
 
     def found(self, registry: RegistrySession, descriptor: Descriptor) -> None:
         """Cancel the upload that was opened of a blob that HEAD found."""
         registry.traits.mounts_own = False
-        with self._lock:
-            location = self._open.pop(descriptor.digest, None)
-        if location is not None:
+        state = self._states.pop(descriptor.digest, None)
+        if state and (location := self._take(state)):
             self._cancel(registry, location)
 
     def send(
@@ -159,35 +175,30 @@ class Uploads:
         :raises ServerFault: temporary after the first 413, 404, 416 or
             redirect.
         """
-        if expected.digest in self._unanswered and self._is_stored(
-            registry, expected
-        ):
-            return
-        try:
-            self._send(registry, expected, body)
-        except errors.Unreachable as error:
-            self._unanswered.add(expected.digest)
-            if error.proxy and registry.traits.body_limit is None:
-                registry.traits.body_limit = _CHUNK
-            raise
-        except _OF_UPLOAD as error:
-            if self._may_be_spoilt(expected, body):
-                raise errors.ServerFault(
-                    str(error), status=_status(error), hint=error.hint
-                ) from None
-            raise
+        state = self._state(expected)
+        if not (state.unanswered and self._is_stored(registry, expected)):
+            limit = registry.traits.body_limit
+            too_large = limit is not None and len(body) > limit
+            try:
+                if state.in_chunks or too_large:
+                    self._send_chunks(registry, state, body, limit or _CHUNK)
+                else:
+                    self._send_whole(registry, state, body)
+            except errors.Unreachable as error:
+                state.unanswered = True
+                if error.proxy and registry.traits.body_limit is None:
+                    registry.traits.body_limit = _CHUNK
+                raise
+        self._states.pop(expected.digest, None)
 
-    def _may_be_spoilt(
-        self, expected: Descriptor, body: bytes | blob.Upload
-    ) -> bool:
-        """Whether the last upload may be gone, or have a part twice.
+    def _state(self, content: Descriptor) -> _State:
+        return self._states.setdefault(content.digest, _State(content))
 
-        A server may have taken a part of what it refused for now.
-        """
-        return (
-            expected.digest in self._used_again
-            and getattr(body, "failure", None) is None
-        )
+    def _take(self, state: _State) -> str | None:
+        """The location of the open upload, which no other thread uses."""
+        with self._lock:
+            location, state.location = state.location, None
+        return location
 
     def _is_stored(
         self, registry: RegistrySession, expected: Descriptor
@@ -200,28 +211,16 @@ class Uploads:
             return response.length() in (None, expected.size)
         return False
 
-    def _send(
+    def _send_whole(
         self,
         registry: RegistrySession,
-        expected: Descriptor,
+        state: _State,
         body: bytes | blob.Upload,
     ) -> None:
-        limit = registry.traits.body_limit
-        if expected.digest in self._not_whole:
-            self._send_chunks(registry, expected, body, limit or _CHUNK)
-            return
-        if limit is not None and len(body) > limit:
-            self._send_chunks(registry, expected, body, limit)
-            return
-        what = self._repository.what(expected)
-        with self._lock:
-            kept = self._open.pop(expected.digest, None)
-        location = kept
-        if location is not None:
-            self._used_again.add(expected.digest)
-        else:
-            self._used_again.discard(expected.digest)
-            begin = self._repository.request("POST", "blobs/uploads/", what)
+        location = self._take(state)
+        state.used_again = location is not None
+        if location is None:
+            begin = self._begin(state)
             repeatable = isinstance(body, blob.Upload)
             try:
                 response = registry.call(
@@ -233,54 +232,53 @@ class Uploads:
             response.discard()
             location = self._location(response)
         is_there = False
+        traits = registry.traits
         try:
             # Of a PUT whose connection breaks, Pulp keeps the part that came,
             # under the digest of the whole, and takes no other content.
-            if registry.traits.keeps_signatures:
-                location = self._patch(registry, location, expected, body)
+            if traits.keeps_signatures:
+                location = self._patch(registry, location, state, body)
                 is_there = True
-                request = self._closing(location, expected, b"")
-                self._call_again(registry, request, expected).discard()
+                request = self._closing(location, state, b"")
+                self._call_again(registry, request, state).discard()
             else:
-                request = self._closing(location, expected, body)
-                self._call(registry, request).discard()
+                request = self._closing(location, state, body)
+                self._call(registry, request, state).discard()
         except BaseException as error:
-            if _is_too_large(error, body, registry.traits.body_limit):
-                registry.traits.body_limit = min(
-                    _CHUNK, max(1, len(body) // 2)
-                )
-                raise errors.ServerFault(
-                    f"{error}; chunks are tried"
-                ) from None
-            if not is_there and _is_unread(error):
-                with self._lock:
-                    self._open[expected.digest] = location
+            if _is_too_large(error, body, traits.body_limit):
+                traits.body_limit = min(_CHUNK, max(1, len(body) // 2))
+            elif not is_there and _is_unread(error):
+                state.location = location
                 raise
-            if isinstance(error, _OF_UPLOAD) and self._may_be_spoilt(
-                expected, body
-            ):
-                raise
-            lost = _is_lost(error)
-            if lost or _is_redirect(error):
-                self._not_whole.add(expected.digest)
-                raise errors.ServerFault(
-                    f"{error}; chunks are tried"
-                ) from None
-            failure = getattr(body, "failure", None)
-            if failure is None:
-                raise
-            self._cancel(registry, location)
-            raise failure from None
+            elif _is_lost(error) or _status(error) in urls.REDIRECTS:
+                state.in_chunks = True
+            else:
+                failure = getattr(body, "failure", None)
+                if failure is None:
+                    raise
+                self._cancel(registry, location)
+                raise failure from None
+            raise errors.ServerFault(f"{error}; chunks are tried") from None
+
+    def _begin(self, state: _State) -> Request:
+        """The request that opens an upload."""
+        what = self._repository.what(state.content)
+        return self._repository.request("POST", "blobs/uploads/", what)
 
     def _closing(
-        self, location: str, expected: Descriptor, body: bytes | blob.Upload
+        self, location: str, state: _State, body: bytes | blob.Upload
     ) -> Request:
         """The request that completes an upload with the rest of content."""
         joint = "&" if urllib.parse.urlsplit(location).query else "?"
-        query = f"digest={_quoted(expected.digest)}"
-        what = self._repository.what(expected)
-        return self._repository.request("PUT", "", what)._replace(
-            url=f"{location}{joint}{query}",
+        query = f"digest={_quoted(state.content.digest)}"
+        return self._part("PUT", f"{location}{joint}{query}", state, body)
+
+    def _part(
+        self, method: str, url: str, state: _State, body: bytes | blob.Upload
+    ) -> Request:
+        what = self._repository.what(state.content)
+        return self._repository.request(method, "", what)._replace(
+            url=url,
             headers={"Content-Type": _BINARY},
             body=body,
             repeatable=False,
@@ -289,7 +287,7 @@ class Uploads:
     def _send_chunks(
         self,
         registry: RegistrySession,
-        expected: Descriptor,
+        state: _State,
         body: bytes | blob.Upload,
         size: int,
     ) -> None:
@@ -298,10 +296,8 @@ class Uploads:
         OCI distribution spec, "Pushing a blob in chunks". The registry may
         require a larger size.
         """
-        what = self._repository.what(expected)
-        begin = self._repository.request("POST", "blobs/uploads/", what)
-        self._used_again.discard(expected.digest)
-        response = registry.call(begin, _OPENED)
+        state.used_again = False
+        response = registry.call(self._begin(state), _OPENED)
         response.discard()
         location = self._location(response)
         least = response.headers.get("OCI-Chunk-Min-Length", "")
@@ -312,17 +308,17 @@ class Uploads:
             for piece in blob.pieces(body, size):
                 end = start + len(piece)
                 location = self._patch(
-                    registry, location, expected, piece, f"{start}-{end - 1}"
+                    registry, location, state, piece, f"{start}-{end - 1}"
                 )
                 start = end
         except errors.StoreError:
             self._cancel(registry, location)
             raise
-        closing = self._closing(location, expected, b"")
-        self._call_again(registry, closing, expected).discard()
+        closing = self._closing(location, state, b"")
+        self._call_again(registry, closing, state).discard()
 
     def _call_again(
-        self, registry: RegistrySession, request: Request, expected: Descriptor
+        self, registry: RegistrySession, request: Request, state: _State
     ) -> Response:
         """Send a part of an upload, again while it is refused unread.
 
@@ -331,15 +327,21 @@ class Uploads:
         attempts = registry.retrier.begin()
         while True:
             try:
-                return self._call(registry, request)
+                return self._call(registry, request, state)
             except errors.ServerFault as error:
                 if not _is_unread(error):
                     raise
-                self._used_again.add(expected.digest)
+                state.used_again = True
                 registry.retrier.rest(request.what, attempts, error)
 
-    def _call(self, registry: RegistrySession, request: Request) -> Response:
-        """Send content to the address that the registry named for it."""
+    def _call(
+        self, registry: RegistrySession, request: Request, state: _State
+    ) -> Response:
+        """Send content to the address that the registry named for it.
+
+        :raises ServerFault: temporary where an upload that was used again may
+            be the cause.
+        """
         try:
             return registry.call(request, _SENT)
         except (errors.NoSpace, errors.Unreachable):
@@ -360,28 +362,31 @@ class Uploads:
                 )
             elif isinstance(error, errors.NotFound):
                 error.hint = error.hint or _UNKNOWN
+            failure = getattr(request.body, "failure", None)
+            spoilt = state.used_again and isinstance(error, _OF_UPLOAD)
+            if spoilt and failure is None:
+                raise errors.ServerFault(
+                    str(error), status=_status(error), hint=error.hint
+                ) from None
             raise
 
     def _patch(
         self,
         registry: RegistrySession,
         location: str,
-        expected: Descriptor,
+        state: _State,
         body: bytes | blob.Upload,
         content_range: str | None = None,
     ) -> str:
         """Send a part of an upload; returns where the next one goes."""
-        headers = {"Content-Type": _BINARY}
+        request = self._part("PATCH", location, state, body)
         if content_range is not None:
-            headers["Content-Range"] = content_range
-        what = self._repository.what(expected)
-        request = self._repository.request("PATCH", "", what)._replace(
-            url=location, headers=headers, body=body, repeatable=False
-        )
+            headers = {**request.headers, "Content-Range": content_range}
+            request = request._replace(headers=headers)
         if isinstance(body, bytes):
-            response = self._call_again(registry, request, expected)
+            response = self._call_again(registry, request, state)
         else:
-            response = self._call(registry, request)
+            response = self._call(registry, request, state)
         response.discard()
         if "Location" in response.headers:
             return self._location(response)
@@ -391,14 +396,9 @@ class Uploads:
         """Cancel an upload; registries also remove old uploads."""
         request = self._repository.request(
             "DELETE", "", self._repository.name
-        )._replace(
-            url=location,
-            repeatable=False,
-        )
-        try:
+        )._replace(url=location, repeatable=False)
+        with contextlib.suppress(errors.StoreError):
             registry.call(request, {200, 202, 204}).discard()
-        except errors.StoreError:
-            return
 
     def _location(self, response: Response) -> str:
         location = response.headers.get("Location")
@@ -434,12 +434,8 @@ def _is_unread(error: BaseException) -> bool:
 
 def _is_lost(error: BaseException) -> bool:
     """Whether a registry has no upload where it said that it has one."""
-    return isinstance(error, errors.NotFound) or _status(error) == 416
-
-
-def _is_redirect(error: BaseException) -> bool:
-    """Whether a registry redirected what was sent."""
-    return _status(error) in urls.REDIRECTS
+    refused = isinstance(error, errors.Refused) and error.status == 416
+    return refused or isinstance(error, errors.NotFound)
 
 
 def _is_too_large(

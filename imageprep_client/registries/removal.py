@@ -72,7 +72,7 @@ def remove(
     known = _Known(store, observer, concurrency)
     by_digest = bool(reference.digest and not reference.tag)
     tag = "" if by_digest else reference.tag or "latest"
-    untagged = functools.partial(_untagged, store, reference)
+    untagged = functools.partial(_untagged, store, reference, tag)
     if tag in known.dangling and untagged("its manifest is not there"):
         return Removed(tags=(tag,))
     try:
@@ -107,7 +107,11 @@ def remove(
 
 
 def _untagged(
-    store: base.Store, reference: Reference, why: str, hint: str | None = None
+    store: base.Store,
+    reference: Reference,
+    tag: str,
+    why: str,
+    hint: str | None = None,
 ) -> bool:
     """Remove the tag alone; False if the store has no notion of that.
 
@@ -117,7 +121,7 @@ def _untagged(
     if not isinstance(store, base.Untags):
         return False
     try:
-        store.untag(reference.tag or "latest")
+        store.untag(tag)
     except errors.CannotUntag as refusal:
         raise errors.StoreError(
             f"{reference}: not deleted: {why}, and the registry refuses to"

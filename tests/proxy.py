@@ -1,4 +1,4 @@
-"""A web proxy for tests, the only way to hosts that do not exist."""
+"""Proxies for tests, the only way to hosts that do not exist."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import re
 import socket
 import socketserver
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -22,13 +23,20 @@ class Proxy:
 
     :param hosts: the ``127.0.0.1:port`` behind each ``host:port``.
     :param login: ``user:password`` that is asked for, or empty.
+    :param tls: makes it speak TLS itself.
     :ivar log: the ``METHOD host:port`` so far.
     :ivar now, most: connections to hosts that are open, and were at most.
     :ivar sent: when how many bytes came from hosts.
     """
 
-    def __init__(self, hosts: Mapping[str, str], login: str = "") -> None:
+    def __init__(
+        self,
+        hosts: Mapping[str, str],
+        login: str = "",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.hosts = hosts
+        self.login = login
         self.wanted = b""
         if login:
             encoded = base64.b64encode(login.encode())
@@ -37,12 +45,16 @@ class Proxy:
         self.now = self.most = 0
         self.sent: list[tuple[float, int]] = []
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self._server.proxy = self
+        self._server.tls = tls
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(
             target=self._server.serve_forever, args=(0.01,), daemon=True
         ).start()
+
+    def _handler(self) -> type[_Handler]:
+        return _Handler
 
     def __enter__(self) -> Self:
         return self
@@ -68,11 +80,18 @@ class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
     proxy: Proxy
+    tls: ssl.SSLContext | None
 
 
 class _Handler(socketserver.BaseRequestHandler):
     server: _Server
     request: socket.socket
+
+    def setup(self) -> None:
+        if self.server.tls is not None:
+            self.request = self.server.tls.wrap_socket(
+                self.request, server_side=True
+            )
 
     def handle(self) -> None:
         received = b""
@@ -132,6 +151,55 @@ class _Handler(socketserver.BaseRequestHandler):
                 b"%s%sConnection: close\r\n%s" % (status, end, rest)
             )
         _pump(onward, self.request, self.server.proxy.sent)
+
+
+class _SocksHandler(_Handler):
+    """The server's side of RFC 1928, and of RFC 1929 where it has a login."""
+
+    def handle(self) -> None:
+        proxy = self.server.proxy
+        methods = self._text(skip=1)
+        wanted = b"\x02" if proxy.login else b"\x00"
+        if wanted not in methods:
+            self.request.sendall(b"\x05\xff")
+            return
+        self.request.sendall(b"\x05" + wanted)
+        if proxy.login:
+            user, password = self._text(skip=1), self._text()
+            known = b"%s:%s" % (user, password) == proxy.login.encode()
+            self.request.sendall(b"\x01\x00" if known else b"\x01\x01")
+            if not known:
+                return
+        name = self._text(skip=4).decode()
+        port = int.from_bytes(self._bytes(2), "big")
+        proxy.log.append(f"SOCKS {name}:{port}")
+        target = proxy.hosts.get(f"{name}:{port}")
+        # Not allowed by ruleset.
+        reply = b"\x00" if target else b"\x02"
+        self.request.sendall(b"\x05%s\x00\x01%s" % (reply, bytes(6)))
+        if target:
+            host, _, target_port = target.rpartition(":")
+            with socket.create_connection((host, int(target_port))) as onward:
+                self._pump_both(onward, closes=False)
+
+    def _text(self, skip: int = 0) -> bytes:
+        """The text after `skip` bytes and its length."""
+        return self._bytes(self._bytes(skip + 1)[-1])
+
+    def _bytes(self, count: int) -> bytes:
+        received = b""
+        while len(received) < count:
+            more = self.request.recv(count - len(received))
+            assert more
+            received += more
+        return received
+
+
+class SocksProxy(Proxy):
+    """Forwards connections to hosts by their names, ``socks5h``."""
+
+    def _handler(self) -> type[_Handler]:
+        return _SocksHandler
 
 
 def _pump(

@@ -21,6 +21,8 @@ _REMEDIES = dict.fromkeys(
 
 #: The error of the standard library if a proxy refuses CONNECT.
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
+#: The reply of a SOCKS proxy that its rules do not allow a connection.
+_NOT_ALLOWED = "0x02"
 
 
 def unreachable(
@@ -36,33 +38,29 @@ def unreachable(
     if isinstance(error, Broken):
         return errors.Unreachable(f"{where}: {error}")
     causes = list(_causes(error))
+    via, hint = where, None
+    if any(proxies.is_failure(cause, proxy) for cause in causes):
+        via = f"{where} through the proxy {proxy}"
+        hint = proxies.advice(url, proxy)
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return _unverified(where, cause)
-    via = where
-    if any(isinstance(c, urllib3.exceptions.ProxyError) for c in causes):
-        via = f"{where} through the proxy"
-    for cause in causes:
+            return _unverified(where, via, cause)
         if isinstance(cause, ssl.SSLError):
-            reason = str(cause.reason or "TLS error").replace("_", " ")
-            told = f"{via}: TLS failed ({reason.lower()})"
-            if cause.reason != "WRONG_VERSION_NUMBER":
-                return errors.Unreachable(told)
-            return errors.Unreachable(
-                told,
-                hint="the server speaks plain HTTP; if that is meant, give"
-                f" --insecure-registry {where}",
-                temporary=False,
-            )
+            return _without_tls(url, via, cause, hint)
     for cause in reversed(causes):
         if isinstance(cause, OSError) and cause.strerror:
             return errors.Unreachable(
-                f"{via}: {plain(cause.strerror)}", errno=cause.errno
+                f"{via}: {plain(cause.strerror)}", errno=cause.errno, hint=hint
             )
+    for cause in reversed(causes):
+        if type(cause).__module__ == "socks":
+            return _refused_by_socks(url, proxy, cause)
     for cause in causes:
         if isinstance(cause, (TimeoutError, urllib3.exceptions.TimeoutError)):
             return errors.Unreachable(
-                f"{via}: timed out ({scheme})", errno=errno.ETIMEDOUT
+                f"{via}: timed out ({scheme})",
+                errno=errno.ETIMEDOUT,
+                hint=hint,
             )
     if tunnel := _TUNNEL.match(str(causes[-1])):
         return refused(url, proxy, int(tunnel[1]))
@@ -83,17 +81,57 @@ def refused(url: str, proxy: str, status: int) -> errors.Unreachable:
     )
 
 
+def _refused_by_socks(
+    url: str, proxy: str, error: BaseException
+) -> errors.Unreachable:
+    """The failure that PySocks, which is optional, reports.
+
+    Its messages begin with the reply of RFC 1928, such as ``0x02: ``.
+    """
+    reply, _, reason = str(error).rpartition(": ")
+    is_login = type(error).__name__ == "SOCKS5AuthError"
+    return errors.Unreachable(
+        f"{urls.authority(url)} through the proxy: {plain(reason)}",
+        hint=proxies.advice(url, proxy, 407 if is_login else 403),
+        temporary=not is_login and reply != _NOT_ALLOWED,
+    )
+
+
+def _without_tls(
+    url: str, via: str, error: ssl.SSLError, hint: str | None
+) -> errors.Unreachable:
+    """The failure of TLS; `hint` is there if it is that of a proxy."""
+    reason = str(error.reason or "TLS error").replace("_", " ")
+    told = f"{via}: TLS failed ({reason.lower()})"
+    if error.reason != "WRONG_VERSION_NUMBER":
+        return errors.Unreachable(told, hint=hint)
+    remedy = (
+        f"if that is meant, give --insecure-registry {urls.authority(url)}"
+    )
+    if hint:
+        remedy = "the URL of the proxy begins with http://, not https://"
+    return errors.Unreachable(
+        told,
+        hint=f"the server speaks plain HTTP; {remedy}",
+        temporary=False,
+    )
+
+
 def _unverified(
-    where: str, error: ssl.SSLCertVerificationError
+    where: str, via: str, error: ssl.SSLCertVerificationError
 ) -> errors.Unverified:
-    reason = plain(error.verify_message)
-    remedy = _REMEDIES.get(
-        error.verify_code,
+    told = f"{via}: certificate cannot be verified"
+    told = f"{told} ({plain(error.verify_message)})"
+    remedy = _REMEDIES.get(error.verify_code)
+    if via != where:
+        remedy = remedy or "give that of the proxy's authority with --cacert"
+        return errors.Unverified(told, hint=remedy)
+    remedy = remedy or (
         "give the certificate of its authority with --cacert or as"
-        f" /etc/containers/certs.d/{where}/ca.crt",
+        f" /etc/containers/certs.d/{where}/ca.crt"
     )
     return errors.Unverified(
-        f"{where}: certificate cannot be verified ({reason})",
+        told,
         hint=f"{remedy}; or, if anyone may read and change what travels,"
         f" give --insecure-registry {where}",
     )

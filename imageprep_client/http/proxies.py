@@ -73,14 +73,19 @@ class ProxiedResponse:
 class Proxies:
     """Connections through proxies, for one TLS policy.
 
-    :param context: makes the TLS context for servers and proxies.
+    :param context: makes the TLS context for servers.
+    :param own_context: makes that for the proxies themselves.
     :param size: the maximum number of idle connections of each kind.
     """
 
     def __init__(
-        self, context: Callable[[], ssl.SSLContext], size: int
+        self,
+        context: Callable[[], ssl.SSLContext],
+        own_context: Callable[[], ssl.SSLContext],
+        size: int,
     ) -> None:
         self._context = context
+        self._own_context = own_context
         self._size = size
         self._lock = threading.Lock()
         self._managers: dict[tuple[str, str], PoolManager] = {}
@@ -155,8 +160,10 @@ class Proxies:
         does not block.
         """
         options: dict[str, Any] = {"num_pools": 64, "maxsize": self._size}
-        if scheme == "https" or proxy.startswith("https:"):
+        if scheme == "https":
             options["ssl_context"] = self._context()
+        elif proxy.startswith("https:"):
+            options["ssl_context"] = self._own_context()
         if proxy.startswith("socks"):
             return _timed(_socks(proxy, options))
         user, password = requests.utils.get_auth_from_url(proxy)
@@ -166,7 +173,7 @@ class Proxies:
             basic = base64.b64encode(pair).decode()
             login = {"Proxy-Authorization": f"Basic {basic}"}
         if proxy.startswith("https:"):
-            options["proxy_ssl_context"] = self._context()
+            options["proxy_ssl_context"] = self._own_context()
         return _timed(
             urllib3.ProxyManager(proxy, proxy_headers=login, **options)
         )
@@ -204,20 +211,37 @@ def _named(url: str) -> str:
     return proxy
 
 
-def advice(url: str, proxy: str, status: int) -> str:
+def is_failure(error: BaseException, proxy: str) -> bool:
+    """Whether urllib3 reports a failure of a proxy, or to reach it."""
+    # Through SOCKS, connections to the proxy and to the server are one step.
+    socks = proxy.startswith("socks")
+    return isinstance(error, urllib3.exceptions.ProxyError) or (
+        socks and isinstance(error, urllib3.exceptions.ConnectTimeoutError)
+    )
+
+
+def advice(url: str, proxy: str, status: int | None = None) -> str:
     """A hint for a refusal that is, or may be, that of a proxy.
 
     :param proxy: the URL of the proxy, without its password.
+    :param status: of its response; None: it is not reached.
     """
-    if status == 407:
+    variable, registry = _variable(url), urls.authority(url)
+    if status is None:
         return (
-            f"{_variable(url)} needs a user and a password that the proxy"
-            f" {proxy} accepts: http://user:password@host:port"
+            f"correct the environment variable {variable}; or, if {registry}"
+            " is reached without a proxy, list it in NO_PROXY"
+        )
+    if status == 407:
+        scheme = proxy.partition(":")[0]
+        return (
+            f"{variable} needs a user and a password that the proxy {proxy}"
+            f" accepts: {scheme}://user:password@host:port"
         )
     return (
-        f"the answer may be that of the proxy {proxy}: if"
-        f" {urls.authority(url)} is reached without it, list it in NO_PROXY,"
-        " otherwise ask for permission there"
+        f"the answer may be that of the proxy {proxy}: if {registry} is"
+        " reached without it, list it in NO_PROXY, otherwise ask for"
+        " permission there"
     )
 
 

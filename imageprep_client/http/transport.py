@@ -247,7 +247,12 @@ class Transport:
         self._lock = threading.Lock()
         self._context: ssl.SSLContext | None = None
         self._direct = connections.Connections(self._connect, size)
-        self._proxies = proxies.Proxies(self._tls_context, size)
+        # A registry without a valid certificate, or with one for clients, says
+        # nothing about the proxy.
+        of_proxies = TLS(ca_files=tls.ca_files)
+        self._proxies = proxies.Proxies(
+            self._tls_context, lambda: make_context(of_proxies), size
+        )
 
     def send(
         self,

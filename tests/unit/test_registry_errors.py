@@ -162,13 +162,18 @@ def unverified(directory: pathlib.Path) -> errors.ImagePrepError:
 
 
 def refusing_proxy() -> errors.ImagePrepError:
-    with Proxy({}) as proxy, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HTTPS_PROXY", f"http://{proxy.host}")
-        with client() as registries:
-            store = registries.store("registry.test", NAME)
-            with pytest.raises(errors.Unreachable) as caught:
-                store.resolve("latest")
-            return caught.value
+    with Proxy({}) as proxy:
+        return proxy_error(proxy.host)
+
+
+def proxy_error(proxy: str) -> errors.ImagePrepError:
+    """The error behind a proxy, ``host:port``."""
+    with pytest.MonkeyPatch.context() as patch, client() as registries:
+        patch.setenv("HTTPS_PROXY", f"http://{proxy}")
+        store = registries.store("registry.test", NAME)
+        with pytest.raises(errors.Unreachable) as caught:
+            store.resolve("latest")
+        return caught.value
 
 
 def plain_http() -> errors.ImagePrepError:
@@ -311,6 +316,9 @@ SCENARIOS: dict[str, Callable[[pathlib.Path], errors.ImagePrepError]] = {
     ),
     "<registry> through the proxy: refused with <status>": (
         lambda _: refusing_proxy()
+    ),
+    "<registry> through the proxy <proxy>: connection refused": (
+        lambda _: proxy_error("127.0.0.1:1")
     ),
     "the answer may be that of the proxy <proxy>": lambda _: refusing_proxy(),
     "certificate cannot be verified": unverified,

@@ -211,7 +211,8 @@ class RegistryClient:
                 lambda: self.hosts.select_endpoint(name, answers_at, insecure),
             )
         except errors.Unreachable as error:
-            if self._advise and error.errno == errno.ECONNREFUSED:
+            refused = error.errno == errno.ECONNREFUSED
+            if self._advise and refused and not error.hint:
                 error.hint = self._advise(name) or None
             raise
         except errors.ServerFault as error:

@@ -20,7 +20,8 @@ from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from tests import servers
-from tests.proxy import Proxy
+from tests.proxy import Proxy, SocksProxy
+from tests.recorder import Recorder
 
 MakeClient = Callable[..., RegistryClient]
 BLOB = content.blob("proxies", 3_000_000)
@@ -110,6 +111,114 @@ def test_tls_is_tunnelled_and_verified(
         with pytest.raises(errors.Unreachable, match="cannot be verified"):
             make_client().store("registry.test", "ns/name").resolve("1")
     assert set(proxy.log) == {"CONNECT registry.test:443"}
+
+
+def test_socks(
+    server: RegistryServer,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A proxy of SOCKS carries blobs both ways, and looks names up."""
+    with SocksProxy({"registry.test:5000": server.host}, "me:Zz9") as proxy:
+        monkeypatch.setenv("ALL_PROXY", f"socks5h://me:Zz9@{proxy.host}")
+        client = make_client(Hosts(insecure=["registry.test"]))
+        store = client.store("registry.test:5000", "ns/name")
+        store_suite.push(store, BLOB)
+        assert store_suite.read(store, BLOB.descriptor) == BLOB.data
+    assert set(proxy.log) == {"SOCKS registry.test:5000"}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "login", "reason", "hint"),
+    [
+        ({}, "me:Zz9", "socks5 authentication failed", "ALL_PROXY needs a"),
+        ({}, "", "connection not allowed by ruleset", "ask for permission"),
+    ],
+)
+def test_refusals_of_socks(
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    hosts: dict[str, str],
+    login: str,
+    reason: str,
+    hint: str,
+) -> None:
+    """They are told at once, without the password, and not as timeouts."""
+    observer = Recorder()
+    with SocksProxy(hosts, login) as proxy:
+        monkeypatch.setenv("ALL_PROXY", f"socks5h://me:canary@{proxy.host}")
+        store = make_client(observer=observer).store("registry.test", "ns/n")
+        with pytest.raises(errors.Unreachable) as caught:
+            store.resolve("1")
+    told = str(caught.value)
+    assert told == f"registry.test through the proxy: {reason}"
+    assert hint in str(caught.value.hint)
+    assert f"socks5h://{proxy.host}" in str(caught.value.hint)
+    assert "canary" not in str(caught.value.hint)
+    assert observer.retries == []
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "socks5h"])
+def test_proxies_that_do_not_run(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """The proxy is named, and its variable; nothing is said of a registry
+    that does not run on this host.
+    """
+    monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://me:canary@127.0.0.1:1")
+    client = make_client(advise=lambda name: f"nothing listens for {name}")
+    with pytest.raises(errors.Unreachable) as caught:
+        client.store("registry.test", "ns/name").resolve("latest")
+    assert str(caught.value) == (
+        f"registry.test through the proxy {scheme}://127.0.0.1:1:"
+        " connection refused"
+    )
+    assert str(caught.value.hint).startswith(
+        "correct the environment variable HTTPS_PROXY; or, if registry.test is"
+    )
+
+
+def test_proxies_with_tls(
+    server: RegistryServer,
+    secure: RegistryServer,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    certificates: Path,
+) -> None:
+    """A proxy is verified, even for a registry that is not."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(
+        certificates / "server.crt", certificates / "server.key"
+    )
+    hosts = {"plain.test:5000": server.host, "tls.test:443": secure.host}
+    insecure = ["plain.test", "tls.test"]
+    with Proxy(hosts, "me:Zz9", tls=context) as proxy:
+        monkeypatch.setenv("ALL_PROXY", f"https://me:Zz9@{proxy.host}")
+        ca = str(certificates / "ca.crt")
+        trusting = make_client(Hosts(insecure=insecure, cacert=ca))
+        doubting = make_client(Hosts(insecure=insecure))
+        for host in ("plain.test:5000", "tls.test"):
+            store = trusting.store(host, "ns/name")
+            store_suite.push(store, BLOB)
+            assert store_suite.read(store, BLOB.descriptor) == BLOB.data
+            before = list(proxy.log)
+            with pytest.raises(errors.Unverified) as caught:
+                doubting.store(host, "ns/name").resolve("1")
+            assert f"{host} through the proxy https://" in str(caught.value)
+            assert "the proxy's authority" in str(caught.value.hint)
+            assert proxy.log == before
+
+
+def test_proxies_without_tls(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy whose URL has https by mistake is told as such."""
+    with RegistryServer() as no_proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"https://{no_proxy.host}")
+        with pytest.raises(errors.Unreachable) as caught:
+            make_client().store("registry.test", "ns/name").resolve("1")
+    assert "TLS failed (wrong version number)" in str(caught.value)
+    assert "begins with http://, not https://" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +346,8 @@ def test_readers(
 ) -> None:
     """Only proxies of HTTP read requests, and only those without TLS."""
     monkeypatch.setenv("ALL_PROXY", proxy)
-    found = proxies.Proxies(ssl.create_default_context, size=1)
+    made = ssl.create_default_context
+    found = proxies.Proxies(made, made, size=1)
     assert found.reader(url) == reader
 
 

@@ -333,7 +333,7 @@ def test_proxy(
     store = make_client().store("registry.invalid", "ns/name")
     with pytest.raises(
         errors.Unreachable,
-        match=r"registry\.invalid through the proxy: connection refused",
+        match=f"the proxy http://127.0.0.1:{port}: connection refused",
     ):
         store.resolve("latest")
 

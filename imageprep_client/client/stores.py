@@ -312,6 +312,8 @@ def _check(home: _Home | None) -> None:
         raise errors.InvalidArgument(
             f"{home.path}: no tree of images, there is no v2 in it"
         )
+    if isinstance(home, LayoutRoot):
+        home.check_readable()
 
 
 class _Remote:

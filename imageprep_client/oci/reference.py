@@ -211,8 +211,8 @@ def check_complete(text: str, *, image: bool = True) -> None:
     if foreign := _FOREIGN.match(name):
         raise errors.InvalidReference(
             f"{name[:300]!r}: {foreign[1]} is a transport of skopeo",
-            hint="copy it with skopeo to an oci:DIRECTORY or an"
-            " oci-archive:FILE, which is read here",
+            hint="copy it with skopeo to oci-archive:FILE:REPOSITORY:TAG,"
+            " which is read here as oci-archive:FILE//REPOSITORY:TAG",
         )
     missing = _missing_place(name, image) or (image and _missing_part(name))
     if missing:

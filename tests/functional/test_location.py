@@ -257,3 +257,39 @@ def test_archive_in_no_directory(site: Deployment) -> None:
         "\nhint: [^\n]*",
     )
     assert not site.registry.log
+
+
+@pytest.mark.parametrize("command", ["image list", "verify"])
+def test_layout_itself(site: Deployment, command: str) -> None:
+    """A layout is no directory of layouts: it is told how its images are
+    named, and not that there are none.
+    """
+    site.environment(
+        site.entry(push_destination=f"oci:{site.home / 'images'}")
+    )
+    site.run()
+    above = site.home / "images" / "ns"
+    done = site.openstack(
+        *("image-prepare", *command.split()),
+        *("--registry-url", f"oci:{above / 'openstack-keystone'}"),
+        status=2,
+        stderr=".*",
+    )
+    assert "an image layout itself" in done.stderr
+    assert f"oci:{above}//openstack-keystone:TAG" in done.stderr
+    site.openstack.json(
+        *("image-prepare", "image", "show"),
+        f"oci:{above}//openstack-keystone:17.1",
+    )
+
+
+@pytest.mark.parametrize("command", ["image list", "verify"])
+def test_no_layouts(site: Deployment, command: str) -> None:
+    """A directory without layouts is an error, and not an empty list."""
+    (site.home / "other").mkdir()
+    done = site.openstack(
+        *("image-prepare", *command.split(), "--registry-url", "oci:other"),
+        status=2,
+        stderr=".*",
+    )
+    assert "other: no image layouts in this directory" in done.stderr

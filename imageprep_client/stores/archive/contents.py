@@ -16,6 +16,9 @@ from imageprep_client.oci.layout import INDEX, REF_NAME, Index
 
 CARRIED = "carried.json"
 SUMS = "SHA256SUMS"
+#: The annotation with the whole name of an image that docker or containerd
+#: exports; the other one has its tag only.
+_WHOLE_NAME = "io.containerd.image.name"
 #: The documents of no real archive are larger together.
 MAX_SIZE = 64 * 1024 * 1024
 _VERSION = 1
@@ -149,6 +152,41 @@ def parse(index: bytes, carried: bytes) -> Contents:
         raise errors.InvalidContent(
             f"{INDEX} or {CARRIED}: not as specified:"
             f" {errors.structure(error)}"
+        ) from None
+    return contents
+
+
+def parse_foreign(index: bytes) -> Contents:
+    """From the index of an archive of another tool.
+
+    The registry in the name of an image is left out, as in a place that a
+    run writes.
+
+    :raises InvalidContent: when it is no index, or an image has no name with
+        a repository.
+    """
+    contents = Contents()
+    try:
+        for entry in documents.parse(index, INDEX)["manifests"]:
+            descriptor = Descriptor.from_json(entry)
+            names = descriptor.annotations
+            name = names.get(_WHOLE_NAME) or names.get(REF_NAME, "")
+            registry, _, path = name.partition("/")
+            short = path if references.is_registry(registry) else name
+            repository, _, tag = short.rpartition(":")
+            if not (
+                references.is_repository(repository) and references.is_tag(tag)
+            ):
+                raise errors.InvalidContent(
+                    f"{INDEX}: an image is named {name[:300]!r}, not"
+                    " REPOSITORY:TAG",
+                    hint="skopeo copy --all oci-archive:FILE[:NAME]"
+                    " oci-archive:COPY:REPOSITORY:TAG names it",
+                )
+            _add(contents, descriptor, short)
+    except (*errors.MALFORMED, errors.InvalidReference) as error:
+        raise errors.InvalidContent(
+            f"{INDEX}: not as specified: {errors.structure(error)}"
         ) from None
     return contents
 

@@ -19,9 +19,16 @@ from imageprep_client.stores.archive.store import ArchiveStore
 from imageprep_client.stores.archive.tar import Member, NotAsExpected
 
 _DOCUMENTS = (layout.LAYOUT, layout.INDEX, contents.CARRIED, contents.SUMS)
+#: Those that only run --carry writes, and those that docker writes for its
+#: own older releases.
+_OWN = frozenset({contents.CARRIED, contents.SUMS})
+_IGNORED = frozenset({"manifest.json", "repositories"})
 _BLOB = re.compile(r"blobs/(sha256|sha512)/([0-9a-f]+)")
 _SUM = re.compile(r"([0-9a-f]{64})  (\S+)")
-_HINT = "carry the file over again, or make it again with run --carry"
+_HINT = (
+    "carry the file over again, or make it again: with run --carry, or with"
+    " skopeo copy to oci-archive:FILE:REPOSITORY:TAG"
+)
 
 
 def blob_name(digest: str) -> str:
@@ -40,8 +47,9 @@ def blob_digest(name: str) -> str:
 class Archive:
     """An archive, and the stores of the repositories in it.
 
-    Making one touches nothing; the first use opens it and reads the headers
-    of its members. Threads may share it.
+    `NewArchive` has made it, or another tool that puts image layouts into
+    tars. Making one touches nothing; the first use opens it and reads the
+    headers of its members. Threads may share it.
 
     :ivar path: the file, or the name that its parts begin with.
     """
@@ -109,33 +117,22 @@ class Archive:
             return self._parts
 
     def _load(self, parts: Parts) -> None:
-        members: dict[str, Member] = {}
         with disk.reported(self.path):
-            for member in tar.members(parts.read):
-                name = member.name.removeprefix("./")
-                digest = blob_digest(name)
-                signed = contents.signature_of(name)
-                if not (digest or signed or name in _DOCUMENTS):
-                    raise NotAsExpected(f"{name!r}: no part of an archive")
-                if (digest or name) in members:
-                    raise NotAsExpected(f"{name!r}: is there twice")
-                if member.offset + member.size > parts.size:
-                    raise NotAsExpected("truncated")
-                members[digest or name] = member
-            size = sum(
-                m.size for name, m in members.items() if ":" not in name
-            )
-            if size > contents.MAX_SIZE:
-                raise NotAsExpected(f"documents of {size} bytes")
+            members = _members(parts)
+            own = not _OWN.isdisjoint(members)
+            needed = _DOCUMENTS if own else (layout.LAYOUT, layout.INDEX)
             texts = {
                 name: _document(parts, members, name)
-                for name in dict.fromkeys([*_DOCUMENTS, *members])
+                for name in dict.fromkeys([*needed, *members])
                 if ":" not in name
             }
-        _check_sums(members, texts, texts.pop(contents.SUMS))
-        self._contents = contents.parse(
-            texts[layout.INDEX], texts[contents.CARRIED]
-        )
+        if own:
+            _check_sums(members, texts, texts.pop(contents.SUMS))
+            self._contents = contents.parse(
+                texts[layout.INDEX], texts[contents.CARRIED]
+            )
+        else:
+            self._contents = contents.parse_foreign(texts[layout.INDEX])
         for name in sorted(texts, key=_number):
             if key := contents.signature_of(name):
                 self._contents.signatures.setdefault(key, []).append(
@@ -151,6 +148,26 @@ class Archive:
                 self._parts = None
 
 
+def _members(parts: Parts) -> dict[str, Member]:
+    """The members by name, those with blobs by digest."""
+    members: dict[str, Member] = {}
+    for member in tar.members(parts.read):
+        name = member.name.removeprefix("./")
+        digest = blob_digest(name)
+        signed = contents.signature_of(name)
+        if not (digest or signed or name in {*_DOCUMENTS, *_IGNORED}):
+            raise NotAsExpected(f"{name!r}: no part of an archive")
+        if (digest or name) in members:
+            raise NotAsExpected(f"{name!r}: is there twice")
+        if member.offset + member.size > parts.size:
+            raise NotAsExpected("truncated")
+        members[digest or name] = member
+    size = sum(m.size for name, m in members.items() if ":" not in name)
+    if size > contents.MAX_SIZE:
+        raise NotAsExpected(f"documents of {size} bytes")
+    return members
+
+
 def _number(name: str) -> int:
     """The number of a signature; 0 for other members."""
     number = name.rpartition("-")[2]
@@ -159,7 +176,7 @@ def _number(name: str) -> int:
 
 def _document(parts: Parts, members: Mapping[str, Member], name: str) -> bytes:
     if name not in members:
-        raise NotAsExpected(f"no {name}: not made by run --carry")
+        raise NotAsExpected(f"no {name}: no archive of images")
     member = members[name]
     return parts.read(member.offset, member.size)
 

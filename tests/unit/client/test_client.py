@@ -190,7 +190,9 @@ def test_sources_in_directories(
     open_stores: Open, home: Path, transport: str
 ) -> None:
     """A layout and a tree are read where the name says so."""
-    (home / "place" / "v2").mkdir(parents=True)
+    for directory in ("v2", "ns/a/blobs"):
+        (home / "place" / directory).mkdir(parents=True)
+    (home / "place" / "ns" / "a" / "oci-layout").touch()
     place = f"{transport}:{home / 'place'}"
     stores = open_stores(image_serve=str(home / "tree"))
     store = stores.source(Reference.parse(f"{place}//ns/a:1"))

@@ -66,8 +66,9 @@ def test_catalog(
 ) -> None:
     """Each place knows its repositories in its own way."""
     monkeypatch.chdir(tmp_path)
-    for directory in ("layouts", "tree/v2"):
+    for directory in ("layouts/a/blobs", "tree/v2"):
         (tmp_path / directory).mkdir(parents=True)
+    (tmp_path / "layouts/a/oci-layout").touch()
     assert isinstance(plain.catalog(place), kind)
 
 

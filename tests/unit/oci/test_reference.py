@@ -140,7 +140,7 @@ def test_transports_of_skopeo(text: str) -> None:
     """They are refused, with a place that can be read."""
     with pytest.raises(errors.InvalidReference, match="of skopeo") as caught:
         references.check_complete(text)
-    assert "oci:DIRECTORY" in str(caught.value.hint)
+    assert "oci-archive:FILE//REPOSITORY:TAG" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import json
 import os
 import re
 import tarfile
@@ -16,6 +17,7 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.observer import Observer
 from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.layout import REF_NAME
 from imageprep_client.stores.archive import Archive, NewArchive
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.testing import content
@@ -339,6 +341,89 @@ class _Probed(MemoryStore):
         return super().mount(descriptor, repository)
 
 
+# --- archives of other tools
+
+
+def foreign(path: Path, names: Mapping[str, str], *extra: str) -> None:
+    """Make an archive of one image as other tools make them.
+
+    :param names: the annotations of its entry.
+    :param extra: names of members that only some tools write.
+    """
+    entry = {**ONE.descriptor.to_json(), "annotations": dict(names)}
+    members = {
+        "oci-layout": b'{"imageLayoutVersion": "1.0.0"}',
+        "index.json": json.dumps({"manifests": [entry]}).encode(),
+        **dict.fromkeys(extra, b"[]"),
+    }
+    for piece in ONE.pieces:
+        encoded = piece.descriptor.digest.partition(":")[2]
+        members[f"blobs/sha256/{encoded}"] = piece.data
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            added_to(tar, name, data)
+
+
+def added_to(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    tar.addfile(member, io.BytesIO(data))
+
+
+@pytest.mark.parametrize(
+    ("names", "extra"),
+    [
+        ({REF_NAME: "ns/one:1"}, ()),
+        ({REF_NAME: "localhost/ns/one:1"}, ()),
+        ({REF_NAME: "127.0.0.1:8787/ns/one:1"}, ()),
+        (
+            {REF_NAME: "1", "io.containerd.image.name": "quay.io/ns/one:1"},
+            ("manifest.json", "repositories"),
+        ),
+    ],
+)
+def test_other_tools(
+    tmp_path: Path, names: Mapping[str, str], extra: tuple[str, ...]
+) -> None:
+    """What skopeo, podman, docker and containerd put into a tar is read; the
+    registry in the name of the image is left out.
+    """
+    path = tmp_path / "images.tar"
+    foreign(path, names, *extra)
+    with contextlib.closing(opened(path)) as archive:
+        assert archive.repositories() == ["ns/one"]
+        store = archive.store("ns/one")
+        assert store.resolve("1") == ONE.descriptor
+        for piece in ONE.pieces:
+            assert read(store, piece.descriptor) == piece.data
+
+
+@pytest.mark.parametrize("name", ["", "1", "localhost/one", "NS/one:1"])
+def test_other_names(tmp_path: Path, name: str) -> None:
+    """An image without a repository or a tag in its name is told, and how it
+    gets one.
+    """
+    path = tmp_path / "images.tar"
+    foreign(path, {REF_NAME: name} if name else {})
+    with pytest.raises(errors.InvalidFile, match="not REPOSITORY:TAG") as told:
+        opened(path)
+    assert repr(name) in str(told.value)
+    assert "oci-archive:COPY:REPOSITORY:TAG" in str(told.value.hint)
+
+
+def test_archive_of_docker(tmp_path: Path) -> None:
+    """The older format of docker is no archive here; the hint says how it
+    becomes one.
+    """
+    path = tmp_path / "images.tar"
+    with tarfile.open(path, "w") as tar:
+        added_to(tar, "0c36f40e1510.json", b"{}")
+        added_to(tar, "manifest.json", b"[]")
+    with pytest.raises(errors.InvalidFile, match="no part of") as told:
+        opened(path)
+    assert "skopeo copy" in str(told.value.hint)
+
+
 # --- hostile archives
 
 Change = Callable[[list[tuple[tarfile.TarInfo, bytes]]], None]
@@ -526,7 +611,7 @@ def test_no_tar(tmp_path: Path) -> None:
     path.write_bytes(b"no tar at all" * 100)
     assert "no tar" in refused(path)
     path.write_bytes(bytes(4096))
-    assert "not made by run --carry" in refused(path)
+    assert "no archive of images" in refused(path)
     path.unlink()
     path.mkdir()
     assert "not a regular file" in refused(path)

@@ -184,10 +184,13 @@ class ServerFault(StoreError):
     :ivar status: of its answer, None where that is not the reason.
     :ivar isolated: whether the other side works apart from this: it answered
         another request right afterwards, or this one with nothing usable.
+    :ivar served: how many requests of the same kind a server that limits
+        requests has taken so far.
     """
 
     temporary = True
     isolated = False
+    served = 0
 
     def __init__(
         self, message: str, *, status: int | None = None, **more: Unpack[_More]

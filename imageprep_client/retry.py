@@ -28,7 +28,8 @@ class RetryPolicy:
 
     :ivar attempts: how often something is tried, the first included. Where
         three of ten answers are faults, five would fail some of a thousand
-        requests.
+        requests. An attempt does not count if a server that limits requests
+        took others of the kind since the one before.
     :ivar base: seconds before the second attempt; doubled for each next.
     :ivar cap: no pause is longer, but for what a registry asks for.
     :ivar patience: a registry that asks for a longer pause is given up.
@@ -94,6 +95,8 @@ class Attempts:
         self._policy = policy
         self._last = ""
         self._same = 0
+        self._served: int | None = None
+        self._excused = 0
         self.failed = 0
         self.limit = policy.attempts
 
@@ -110,7 +113,12 @@ class Attempts:
     def _pause(self, error: errors.ImagePrepError) -> float | None:
         self.failed += 1
         policy = self._policy
-        limit = policy.attempts
+        if isinstance(error, errors.ServerFault):
+            # A server that takes the requests of others has a turn for each.
+            if self._served is not None and error.served > self._served:
+                self._excused += 1
+            self._served = error.served
+        limit = policy.attempts + self._excused
         if _seldom_changes(error):
             limit = min(limit, policy.few)
         self.limit = limit

@@ -20,6 +20,7 @@ from imageprep_client.stores.registry import description
 #: The rest of an error response is not read.
 MAX_ERROR = 64 * 1024
 _MAX_MESSAGE = 200
+_CUT = " ... "
 
 #: No pause is longer, in seconds: a hundred years.
 _LONGEST = 3.2e9
@@ -252,7 +253,12 @@ def _reason(response: Response) -> tuple[str, str]:
 
 def _line(text: str) -> str:
     printable = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(printable.split())[:_MAX_MESSAGE]
+    line = " ".join(printable.split())
+    if len(line) > _MAX_MESSAGE:
+        # Keppel quotes the labels and layers before its reason.
+        half = (_MAX_MESSAGE - len(_CUT)) // 2
+        line = line[:half] + _CUT + line[-half:]
+    return line
 
 
 def _entry(one: Any) -> Mapping[str, Any]:

@@ -50,6 +50,11 @@ class Request(NamedTuple):
         return self.method in ("GET", "HEAD")
 
     @property
+    def kind(self) -> tuple[str, bool]:
+        """The kind of requests that a rate limit counts together."""
+        return self.method, "/manifests/" in self.url
+
+    @property
     def is_small(self) -> bool:
         """Whether it reads, and its answer is no blob."""
         return self.reads and "/blobs/" not in self.url

@@ -167,7 +167,7 @@ class RegistrySession:
         except errors.AccessDenied as denied:
             denied.hint = self.authenticator.explain(request.repository)
             raise
-        error = self._limited(response, error, begin)
+        error = self._limited(request, response, error, begin)
         if response.redirected:
             error = answers.of_other_server(error, response, self.name)
         elif isinstance(error, errors.AccessDenied) and not error.hint:
@@ -175,7 +175,11 @@ class RegistrySession:
         raise error
 
     def _limited(
-        self, response: Response, error: errors.StoreError, begin: float
+        self,
+        request: Request,
+        response: Response,
+        error: errors.StoreError,
+        begin: float,
     ) -> errors.StoreError:
         """The error; the registry gets fewer requests if it wants fewer."""
         wait = answers.retry_after(response.headers)
@@ -185,6 +189,8 @@ class RegistrySession:
             )
         if response.status in answers.LIMITED:
             self._limit.limited(begin)
+            if isinstance(error, errors.ServerFault):
+                error.served = self.traits.served[request.kind]
         return error
 
     def fails_alone(self, error: errors.ServerFault) -> bool:
@@ -413,7 +419,7 @@ class RegistrySession:
         self.adapt(response, what, ahead.begin)
         if answers.is_unwell(response) or response.status in urls.REDIRECTS:
             error = answers.from_response(response, what)
-            error = self._limited(response, error, ahead.begin)
+            error = self._limited(ahead.request, response, error, ahead.begin)
             if isinstance(error, errors.TooManyRequests):
                 self.retrier.hold(error.retry_after)
             raise error

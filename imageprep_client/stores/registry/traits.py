@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 from imageprep_client.http.transport import Response
 from imageprep_client.stores.registry import description
@@ -26,6 +27,7 @@ class RegistryTraits:
     :ivar mounts_own: whether a repository mounts its own blobs, if known.
     :ivar body_limit: the size of chunks after a 413; None before.
     :ivar answered: the last request for no blob that it answered, if any.
+    :ivar served: how many requests of each kind it answered.
     """
 
     def __init__(self) -> None:
@@ -34,14 +36,17 @@ class RegistryTraits:
         self.mounts_own: bool | None = None
         self.body_limit: int | None = None
         self.answered: Request | None = None
+        self.served: Counter[tuple[str, bool]] = Counter()
         self._looks = _LOOKS
         self._failing_until = 0.0
 
     def note(self, request: Request, response: Response) -> None:
         """Learn from a response whatever its request was for."""
         self.keeps_signatures |= description.SIGNATURES in response.headers
-        if request.is_small and not answers.is_unwell(response):
-            self.answered = request
+        if not answers.is_unwell(response):
+            self.served[request.kind] += 1
+            if request.is_small:
+                self.answered = request
 
     def look(self) -> None:
         """Count a HEAD for a blob that was not mounted from its repository.

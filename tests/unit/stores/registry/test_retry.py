@@ -145,6 +145,40 @@ def test_attempts_are_bounded(
     assert len(server.requests("HEAD", "/manifests/")) == 5
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_turns_of_others_count_no_attempt(
+    server: RegistryServer,
+    make_client: MakeClient,
+    image: content.Image,
+    status: int,
+) -> None:
+    """A server that takes requests of others is asked on.
+
+    Where it takes none of them, or others of another kind, it is given up.
+    """
+    served = ["latest"] * 4
+
+    class Meanwhile(Recorder):
+        def retrying(self, *arguments: object) -> None:
+            if served:
+                store.resolve(served.pop())
+            else:
+                store.exists(image.parts[0].descriptor)
+
+    client = make_client(observer=Meanwhile())
+    store = client.store(server.host, "ns/name")
+    server.faults.add(Fault(path="/manifests/queued", status=status, times=8))
+    server.faults.add(
+        Fault(path="/manifests/never", status=status, times=None)
+    )
+    with pytest.raises(errors.NotFound):
+        store.resolve("queued")
+    assert len(server.requests("HEAD", "/manifests/queued")) == 9
+    with pytest.raises(errors.ServerFault, match=str(status)):
+        store.resolve("never")
+    assert len(server.requests("HEAD", "/manifests/never")) == 5
+
+
 def test_no_retries(
     server: RegistryServer, make_client: MakeClient, image: content.Image
 ) -> None:

@@ -185,12 +185,12 @@ class ServerFault(StoreError):
     :ivar isolated: whether the other side works apart from this: it answered
         another request right afterwards, or this one with nothing usable.
     :ivar served: how many requests of the same kind a server that limits
-        requests has taken so far.
+        requests has taken so far; None for any other failure.
     """
 
     temporary = True
     isolated = False
-    served = 0
+    served: int | None = None
 
     def __init__(
         self, message: str, *, status: int | None = None, **more: Unpack[_More]

@@ -113,9 +113,9 @@ class Attempts:
     def _pause(self, error: errors.ImagePrepError) -> float | None:
         self.failed += 1
         policy = self._policy
-        if isinstance(error, errors.ServerFault):
+        if isinstance(error, errors.ServerFault) and error.served is not None:
             # A server that takes the requests of others has a turn for each.
-            if self._served is not None and error.served > self._served:
+            if self._served is not None and self._served < error.served:
                 self._excused += 1
             self._served = error.served
         limit = policy.attempts + self._excused

@@ -105,6 +105,18 @@ def test_permanent_causes_are_told_soon(error: errors.StoreError) -> None:
     assert sum(pause for pause in pauses if pause) < 15
 
 
+def test_other_failures_between_are_no_turns_of_others() -> None:
+    """Only what a server took since it last limited a request counts."""
+    attempts = FAST.begin()
+    limited = errors.TooManyRequests("x")
+    limited.served = 3
+    for _ in range(5):
+        assert attempts.pause(limited) is not None
+        assert attempts.pause(errors.ServerFault("y")) is not None
+    assert attempts.pause(limited) is not None
+    assert attempts.pause(limited) is None
+
+
 def test_waits_as_asked() -> None:
     """Retry-After is kept, unless it is out of all proportion."""
     policy = RetryPolicy(base=0.5, cap=1, patience=100)

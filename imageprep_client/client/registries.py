@@ -169,12 +169,11 @@ class Registries:
         concurrency: int = CONCURRENCY,
         observer: Observer = SILENT,
     ) -> Verdict:
-        """Check a whole place; see `registries.verification.verify`."""
+        """Check all of a place; see `registries.verification.verify`."""
         place = self._options.location(registry_url)
-        place.check_whole()
         with Stores(self._options, observer) as stores:
             return verification.verify(
-                stores.registry(place.registry),
+                stores.registry(place),
                 blobs=blobs,
                 diff_ids=diff_ids,
                 concurrency=concurrency,
@@ -194,7 +193,6 @@ class Registries:
         `registry_url` is given.
         """
         place = self._options.location(registry_url)
-        place.check_whole()
         if place.registry.startswith(("oci:", "oci-archive:", "memory:")):
             raise errors.InvalidArgument(
                 f"{place}: only registries and trees are pruned",
@@ -215,7 +213,7 @@ class Registries:
                     concurrency=request.concurrency,
                 )
                 stack.enter_context(stores)
-                return stores.registry(place.registry)
+                return stores.registry(place)
 
             return pruning.prune(
                 request,

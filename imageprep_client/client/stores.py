@@ -144,15 +144,18 @@ class Stores:
         self.check_tree()
         return self._readable(place) or self._registries.catalog(place)
 
-    def registry(self, place: str) -> Registry:
-        """All of a registry or a tree.
+    def registry(self, place: Location) -> Registry:
+        """All of a registry or a tree, or what is below a path in a registry.
 
         :raises InvalidArgument: when there is no directory or tree.
         """
         self.check_tree()
-        home = self._home(place)
+        home = self._home(place.registry)
+        if home is None:
+            return _Remote(self._registries, place)
+        place.check_whole()
         _check(home)
-        return home or _Remote(self._registries, place)
+        return home
 
     def changing(self, place: str) -> _Home | None:
         """Note that `locked` has to lock the place, if it is a tree."""
@@ -317,17 +320,20 @@ def _check(home: _Home | None) -> None:
 
 
 class _Remote:
-    """All of a registry that is reached over the network."""
+    """What is below a place in a registry that is reached over the network."""
 
-    def __init__(self, registries: RegistryClient, name: str) -> None:
+    def __init__(self, registries: RegistryClient, place: Location) -> None:
         self._registries = registries
-        self._name = name
+        self._place = place
 
     def repositories(self) -> Sequence[str]:
-        return self._registries.catalog(self._name).repositories()
+        listed = self._registries.catalog(self._place.registry).repositories()
+        return [name for name in listed if self._place.covers(name)]
 
     def store(self, repository: str) -> base.Store:
-        return self._registries.store(self._name, repository, mirrored=False)
+        return self._registries.store(
+            self._place.registry, repository, mirrored=False
+        )
 
     def __str__(self) -> str:
-        return self._name
+        return str(self._place)

@@ -97,15 +97,19 @@ class Location:
             repository=self.repository(parsed.repository),
         )
 
+    def covers(self, repository: str) -> bool:
+        """Whether a repository of its registry is below its path."""
+        return not self.path or repository.startswith(f"{self.path}/")
+
     def check_whole(self) -> None:
-        """Check that it is a registry or a directory, and not a part of one.
+        """Check that it is a whole directory, and not a part of one.
 
         :raises InvalidArgument: when it is not.
         """
         if self.path:
             raise errors.InvalidArgument(
-                f"{self}: neither a registry without a path nor a tree",
-                hint="give host:port, or a directory with --image-serve",
+                f"{self}: a part of a tree or directory",
+                hint="only registries are taken with a path",
             )
 
     def __str__(self) -> str:

@@ -314,17 +314,38 @@ def test_prune_registry_that_refuses(openstack: base.OpenStack) -> None:
         )
 
 
-@pytest.mark.parametrize("place", ["127.0.0.1:1/ns", "oci:layouts//ns"])
-@pytest.mark.parametrize("command", [VERIFY, (*PRUNE, "--keep-last", "1")])
-def test_part_of_a_registry(
-    openstack: base.OpenStack, command: tuple[str, ...], place: str
-) -> None:
-    """Only a whole registry is looked after, not a path in it."""
+def test_part_of_a_registry(openstack: base.OpenStack) -> None:
+    """The images of other accounts of a registry are left alone."""
+    with RegistryServer() as registry:
+        both = images.overcloud(
+            {"mine/api": ["1", "2"], "mine2/api": ["1"]}, unique_bytes=5_000
+        )
+        images.write(both.images, registry.content.store)
+        place = ("--registry-url", f"{registry.host}/mine")
+        openstack(*VERIFY, *place, stderr="1 repository, 2 tags, [^\n]*")
+        openstack(*PRUNE, *place, "--keep-last", "1", stderr=".*")
+        (openstack.home / "env.yaml").write_text(
+            f"parameter_defaults: {{A: '{registry.host}/mine2/api:1'}}"
+        )
+        openstack(
+            *PRUNE,
+            *place,
+            *("-e", "env.yaml"),
+            status=2,
+            stderr=f"env.yaml: nothing that is named [^\n]*{place[1]} .*",
+        )
+        assert not registry.requests(path="^/v2/mine2/")
+
+
+@pytest.mark.usefixtures("tree")
+@pytest.mark.parametrize("place", ["image-serve:tree//ns", "oci:layouts//ns"])
+def test_part_of_a_directory(openstack: base.OpenStack, place: str) -> None:
+    """Of a directory, all is looked after: its repositories share files."""
     openstack(
-        *command,
+        *VERIFY,
         *("--registry-url", place),
         status=2,
-        stderr=f"{place}: neither a registry [^\n]*\nhint: [^\n]*",
+        stderr=f"{place}: a part of a tree [^\n]*\nhint: [^\n]*",
     )
 
 

@@ -340,11 +340,11 @@ def test_a_stream_that_is_limited_makes_all_wait(
         Fault(method="PUT", status=429, headers={"Retry-After": "1"})
     )
     blob = content.blob("large", 3_000_000)
+    began = time.monotonic()
     with pytest.raises(errors.TooManyRequests):
         store.push(blob.descriptor, blob.open())
-    began = time.monotonic()
     store.push(blob.descriptor, blob.open())
-    assert time.monotonic() - began > 0.8
+    assert time.monotonic() - began >= 1
 
 
 @pytest.mark.parametrize("header", ["Content-Length", "Content-Range"])

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from imageprep_client import errors
-from imageprep_client.plans import base
 from imageprep_client.plans import files as plan_files
 from imageprep_client.plans.files import PlanFile
 from imageprep_client.plans.stored import Plan
@@ -74,13 +73,7 @@ class MemoryPlan(Plan):
     :ivar kept_in: its files.
     """
 
-    def __init__(
-        self,
-        files: Mapping[str, str],
-        name: str = "overcloud",
-        kept: int = base.KEPT,
-    ) -> None:
-        self.kept_in = MemoryFiles(
-            {path: text.encode() for path, text in files.items()}, name
-        )
-        super().__init__(self.kept_in, kept)
+    def __init__(self, files: Mapping[str, str]) -> None:
+        content = {path: text.encode() for path, text in files.items()}
+        self.kept_in = MemoryFiles(content)
+        super().__init__(self.kept_in)

@@ -169,21 +169,19 @@ def test_too_many_tags(store, monkeypatch):
         find(store)
 
 
-def test_too_many(store, monkeypatch):
-    """A registry that names ever more is left."""
-    monkeypatch.setattr(attached, "_MAX_ATTACHED", 2)
+@pytest.mark.parametrize(
+    ("module", "name", "limit", "message"),
+    [
+        (attached, "_MAX_ATTACHED", 2, "more than 2 artefacts"),
+        (graph, "MAX_BYTES", 1000, "bytes of manifests"),
+    ],
+)
+def test_too_many(store, monkeypatch, module, name, limit, message):
+    """A registry that names ever more, or too much together, is left."""
+    monkeypatch.setattr(module, name, limit)
     for number in range(3):
         put(store, content.artifact(number, IMAGE.descriptor))
-    with pytest.raises(errors.InvalidContent, match="more than 2 artefacts"):
-        find(store)
-
-
-def test_too_large(store, monkeypatch):
-    """Artefacts whose manifests are too much together are refused."""
-    monkeypatch.setattr(graph, "MAX_BYTES", 1000)
-    for number in range(3):
-        put(store, content.artifact(number, IMAGE.descriptor))
-    with pytest.raises(errors.InvalidContent, match="bytes of manifests"):
+    with pytest.raises(errors.InvalidContent, match=message):
         find(store)
 
 

@@ -9,11 +9,10 @@ import contextlib
 import dataclasses
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests import kernels
+from tests import kernels, programs
 
 MIB = 1024**2
 VERSION = "6.1.0-18.x86_64"
@@ -207,12 +206,7 @@ def _partition(
         f"size={size // sector_size if size else '+'}, type={kind}\n"
     )
     with _loop(raw, "--sector-size", str(sector_size)) as device:
-        subprocess.run(
-            ["sfdisk", "-q", "--no-tell-kernel", device],
-            input=table.encode(),
-            check=True,
-            capture_output=True,
-        )
+        programs.run("sfdisk", "-q", "--no-tell-kernel", device, stdin=table)
     return {1: MIB, 2: 2 * MIB, 3: 2 * MIB + _BOOT_SIZE}
 
 
@@ -303,12 +297,4 @@ def _loop(path: Path, *options: str) -> Iterator[str]:
 
 
 def _run(*words: str, **environment: str) -> str:
-    done = subprocess.run(
-        words,
-        check=False,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-    )
-    assert done.returncode == 0, f"{words}: {done.stderr}"
-    return done.stdout
+    return programs.run(*words, env={**os.environ, **environment})

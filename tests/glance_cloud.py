@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import secrets
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import requests
 
-from tests import disk_bytes, kernels, openstack_services
+from tests import disk_bytes, kernels, openstack_services, programs
 from tests.functional import base
 
 MIB = 1024**2
@@ -72,5 +71,5 @@ def make(home: Path, services: openstack_services.Services) -> Cloud:
         ("mkfs.ext4", "-q", "root.raw", "8M"),
         (*convert, "disk.raw", "disk.qcow2"),
     ):
-        subprocess.run(words, cwd=home, check=True, capture_output=True)
+        programs.run(*words, cwd=home)
     return Cloud(home, services)

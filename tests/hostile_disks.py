@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from tests import disk_bytes, kernels
+from tests import disk_bytes, kernels, programs
 from tests.disk_bytes import GROUP, gpt, physical_volume, qcow2
 
 MIB = 1024**2
@@ -44,12 +44,8 @@ def _lvm(
 
 def _qemu(*words: str) -> Callable[[Path], None]:
     def make(path: Path) -> None:
-        subprocess.run(
-            ["qemu-img", "create", "-q", *words, path.name, "1M"],
-            cwd=path.parent,
-            check=True,
-            capture_output=True,
-        )
+        command = ("qemu-img", "create", "-q", *words, path.name, "1M")
+        programs.run(*command, cwd=path.parent)
 
     return make
 
@@ -71,20 +67,8 @@ def _tree(
         (home / "boot/initramfs-6.1.img").write_bytes(kernels.ramdisk(4096))
         fill(home)
         volume = path.with_name(f"{path.name}.ext4")
-        subprocess.run(
-            [
-                "mkfs.ext4",
-                "-q",
-                "-F",
-                "-N",
-                "40000",
-                "-d",
-                home,
-                volume,
-                "48M",
-            ],
-            check=True,
-            capture_output=True,
+        programs.run(
+            "mkfs.ext4", "-q", "-F", "-N", "40000", "-d", home, volume, "48M"
         )
         if after:
             after(volume)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import yaml
 
+from tests import programs
+
 _WRAPPER = """\
 #!/bin/sh
 if [ "$1" = pull ] && mkdir {mark} 2>/dev/null; then
@@ -120,13 +122,9 @@ class Nodes:
 
     def podman(self, name: str, *words: str) -> str:
         """Run podman on a node; returns what it prints."""
-        return subprocess.run(
-            ["podman", *words],
-            env={**os.environ, **self._environments[name]},
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
+        return programs.run(
+            "podman", *words, env={**os.environ, **self._environments[name]}
+        )
 
     def images(self, name: str) -> dict[str, str]:
         """The digest of each tag in the storage of a node."""

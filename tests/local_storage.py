@@ -39,6 +39,7 @@ from imageprep_client.programs.buildah import (
     Container,
     own_name,
 )
+from tests import programs
 
 _NOTHING: Mapping[str, bytes] = {}
 _NO_LABELS: Mapping[str, str] = {}
@@ -222,10 +223,7 @@ def _with_base() -> LocalStorage:
 def _build_base(storage: LocalStorage) -> None:
     path = shutil.which("busybox")
     assert path, "busybox is not installed; see tools/check"
-    listed = subprocess.run(
-        [path, "--list"], check=True, capture_output=True, text=True
-    )
-    names = set(listed.stdout.split()) - {"busybox"}
+    names = set(programs.run(path, "--list").split()) - {"busybox"}
     storage.build(
         BASE,
         {"/bin/busybox": Path(path).read_bytes(), "/etc/passwd": _PASSWD},

@@ -9,6 +9,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from tests.programs import run
+
 #: Its service needs its key, and answers with it and with its release.
 INIT = """#!/bin/sh
 trap 'exit 0' PWR TERM
@@ -124,20 +126,6 @@ class Containers:
                     check=False,
                     capture_output=True,
                 )
-
-
-def run(*words: str) -> str:
-    """Run a program; its output, or an error with what it said."""
-    finished = subprocess.run(
-        words,
-        check=False,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=60,
-    )
-    assert finished.returncode == 0, (words, finished.stderr)
-    return finished.stdout
 
 
 class BtrfsPool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
-import subprocess
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from tests import programs
 
 NAME = "infra1-utility-container-cbd7b73e"
 #: A container whose only process is its init, in a network of its own. With
@@ -23,16 +24,6 @@ lxc.mount.auto = proc:mixed sys:ro
 lxc.signal.halt = SIGUSR1
 lxc.mount.entry = {store}/shared srv/shared none bind,optional,create=dir 0 0
 """
-
-
-def run(*words: str | Path) -> str:
-    """Run a program; its output."""
-    return subprocess.run(
-        [str(word) for word in words],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
 
 
 def make_root(root: Path) -> None:
@@ -73,12 +64,13 @@ def container(
 @contextlib.contextmanager
 def started(store: Path) -> Iterator[None]:
     """An LXC container that runs in the block."""
-    run("lxc-start", "-P", store, "-n", NAME, "-d")
+    programs.run("lxc-start", "-P", store, "-n", NAME, "-d")
     try:
-        run("lxc-wait", "-P", store, "-n", NAME, "-s", "RUNNING", "-t", "60")
+        running = ("-s", "RUNNING", "-t", "60")
+        programs.run("lxc-wait", "-P", store, "-n", NAME, *running)
         yield
     finally:
-        run("lxc-stop", "-P", store, "-n", NAME, "-k")
+        programs.run("lxc-stop", "-P", store, "-n", NAME, "-k")
 
 
 @contextlib.contextmanager
@@ -88,13 +80,13 @@ def btrfs(directory: Path) -> Iterator[Path]:
     with image.open("wb") as file:
         file.truncate(256 << 20)
     pool.mkdir()
-    run("mkfs.btrfs", "-q", image)
-    run("mount", "-o", "loop", image, pool)
+    programs.run("mkfs.btrfs", "-q", image)
+    programs.run("mount", "-o", "loop", image, pool)
     try:
         yield pool
     finally:
         # The monitor of a container that was stopped may still hold it.
-        run("umount", "-l", pool)
+        programs.run("umount", "-l", pool)
 
 
 def member(

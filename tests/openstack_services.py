@@ -26,7 +26,7 @@ from typing import Any
 
 import requests
 
-from tests import servers
+from tests import programs, servers
 
 _TOP = Path(__file__).parents[1]
 PASSWORD = "of-the-administrator"
@@ -242,13 +242,9 @@ def running(directory: Path) -> Iterator[Services]:
     _write_keystone(directory, ports)
     _write_swift(directory, ports)
     _write_glance(home, directory, ports)
-    subprocess.run(
-        [
-            *(home / "bin/python", "-c", _RINGS, directory),
-            *(f"{kind}={ports[kind]}" for kind in _KINDS),
-        ],
-        check=True,
-        capture_output=True,
+    programs.run(
+        *(home / "bin/python", "-c", _RINGS, directory),
+        *(f"{kind}={ports[kind]}" for kind in _KINDS),
     )
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
@@ -344,21 +340,11 @@ def _initial_state(home: Path) -> Path:
         _write_keystone(directory, {})
         options = ["--config-file", str(directory / "keystone/keystone.conf")]
         lines = json.dumps([[*options, *words] for words in commands])
-        done = subprocess.run(
-            [home / "bin/python", "-c", _MANAGE, lines],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        programs.run(home / "bin/python", "-c", _MANAGE, lines)
         _write_glance(home, directory, {})
-        subprocess.run(
-            [
-                *(home / "bin/glance-manage", "--config-file"),
-                *(directory / "glance/glance-api.conf", "db_sync"),
-            ],
-            check=True,
-            capture_output=True,
+        programs.run(
+            *(home / "bin/glance-manage", "--config-file"),
+            *(directory / "glance/glance-api.conf", "db_sync"),
         )
         with contextlib.suppress(OSError):
             # Another session of tests may have been faster.

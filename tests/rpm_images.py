@@ -31,6 +31,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tests import local_storage as local_storages
+from tests import programs
 from tests.local_storage import LocalStorage
 from tests.rpm_packages import OLD, build
 
@@ -195,7 +196,7 @@ def _dnf_root(root: Path) -> None:
 
 def _add_pip(root: Path, python: Path) -> None:
     """Add those of the tests' own environment: pure Python, any version."""
-    told = _told(
+    told = programs.run(
         str(python), "-c", "import site; print(*site.getsitepackages())"
     )
     target = Path(told.split()[-1])
@@ -211,7 +212,7 @@ def _modules(python: Path) -> list[Path]:
     """Its standard library, and the modules that dnf needs."""
     return [
         Path(line)
-        for line in _told(
+        for line in programs.run(
             str(python),
             "-c",
             "import importlib, os, sys, sysconfig\n"
@@ -262,8 +263,3 @@ def _program(name: str) -> Path:
     path = shutil.which(name, path="/usr/bin:/bin:/usr/sbin:/sbin")
     assert path, f"{name} is not installed; see tools/check"
     return Path(path)
-
-
-def _told(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stdout

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
+
+from tests import programs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,21 +93,15 @@ def _built(spec: str, arch: str) -> bytes:
     with tempfile.TemporaryDirectory() as temporary:
         top = Path(temporary)
         (top / "spec").write_text(spec)
-        built = subprocess.run(
-            [
-                *("rpmbuild", "-bb", "--quiet", f"--target={arch}-linux"),
-                *("--define", f"_topdir {top}"),
-                *("--define", f"_dbpath {top}/db"),
-                *("--define", f"_rpmdir {top}"),
-                *("--define", "_rpmfilename package"),
-                *("--define", "_build_id_links none"),
-                str(top / "spec"),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
+        programs.run(
+            *("rpmbuild", "-bb", "--quiet", f"--target={arch}-linux"),
+            *("--define", f"_topdir {top}"),
+            *("--define", f"_dbpath {top}/db"),
+            *("--define", f"_rpmdir {top}"),
+            *("--define", "_rpmfilename package"),
+            *("--define", "_build_id_links none"),
+            str(top / "spec"),
         )
-        assert not built.returncode, built.stderr
         return (top / "package").read_bytes()
 
 
@@ -127,11 +122,7 @@ def repository(directory: Path, *packages: Package) -> Path:
     if packages:
         build(directory, *packages)
     directory.mkdir(parents=True, exist_ok=True)
-    subprocess.run(
-        ["createrepo_c", "--quiet", "--no-database", str(directory)],
-        check=True,
-        capture_output=True,
-    )
+    programs.run("createrepo_c", "--quiet", "--no-database", str(directory))
     return directory
 
 
@@ -195,4 +186,4 @@ def python_project(name: str, version: str, answer: str) -> dict[str, str]:
 
 
 def _git(*words: str) -> None:
-    subprocess.run(["git", *words], check=True, capture_output=True)
+    programs.run("git", *words)

@@ -16,6 +16,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests import programs
+
 _PATIENCE = 90.0
 #: Ports that no connection and no server is given that does not ask for one
 #: of them, and how many of them a process takes at once.
@@ -244,31 +246,23 @@ def make_certificate(directory: Path) -> Path:
         "subjectAltName=IP:127.0.0.1,IP:::1,DNS:localhost,DNS:registry.test"
     )
     ca, server = directory / "ca", directory / "server"
-    for command in (
-        [
-            *("req", "-x509", "-subj", "/CN=authority of the tests"),
-            *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
-            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-days", "2"),
-            *("-keyout", f"{ca}.key", "-out", f"{ca}.crt"),
-        ],
-        [
-            *("req", "-x509", "-subj", "/CN=localhost", "-addext", names),
-            *("-addext", "basicConstraints=critical,CA:FALSE"),
-            *("-CA", f"{ca}.crt", "-CAkey", f"{ca}.key"),
-            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-days", "2"),
-            *("-keyout", f"{server}.key", "-out", f"{server}.crt"),
-        ],
-    ):
-        subprocess.run(["openssl", *command], check=True, capture_output=True)
+    programs.run(
+        *("openssl", "req", "-x509", "-subj", "/CN=authority of the tests"),
+        *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
+        *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+        *("-nodes", "-days", "2"),
+        *("-keyout", f"{ca}.key", "-out", f"{ca}.crt"),
+    )
+    programs.run(
+        *("openssl", "req", "-x509", "-subj", "/CN=localhost"),
+        *("-addext", names, "-addext", "basicConstraints=critical,CA:FALSE"),
+        *("-CA", f"{ca}.crt", "-CAkey", f"{ca}.key"),
+        *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+        *("-nodes", "-days", "2"),
+        *("-keyout", f"{server}.key", "-out", f"{server}.crt"),
+    )
     return directory / "ca.crt"
 
 
 def _write_htpasswd(path: Path, user: str, password: str) -> None:
-    subprocess.run(
-        ["htpasswd", "-B", "-i", "-c", str(path), user],
-        input=password.encode(),
-        check=True,
-        capture_output=True,
-    )
+    programs.run("htpasswd", "-B", "-i", "-c", path, user, stdin=password)

@@ -17,6 +17,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests import programs
+
 _RELEASE = "trixie"
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _MIRROR = "http://deb.debian.org/debian"
@@ -129,12 +131,4 @@ def _run(
     directory: Path,
     environment: dict[str, str] | None = None,
 ) -> None:
-    subprocess.run(
-        words,
-        cwd=directory,
-        env=environment,
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS,
-    )
+    programs.run(*words, cwd=directory, env=environment, timeout=_SECONDS)

@@ -37,7 +37,8 @@ from imageprep_client.machine.replacement.replacing import (
     RootChanges,
 )
 from imageprep_client.observer import Observer
-from tests.lxc_containers import BtrfsPool, Containers, run, write_root
+from tests.lxc_containers import BtrfsPool, Containers, write_root
+from tests.programs import run
 
 _HELPERS = Path("/lib/systemd")
 _CLONES = 32

@@ -16,14 +16,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
 from imageprep_client.serving import apache as printed
 from imageprep_client.stores.imageserve import htaccess, layout, typemap
 from imageprep_client.testing import content
-from tests import apache
+from tests import apache, programs
 
 _BAR = 1.2
 _SECONDS = 10
@@ -77,14 +76,8 @@ def _take(
 ) -> tuple[float, float]:
     """Seconds of the processor, and from start to end."""
     words = [str(place), str(_KEPT), str(dry_run), str(count - _KEPT)]
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, *words],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    processor, elapsed = map(float, done.stdout.split())
+    told = programs.run(sys.executable, "-c", _PROGRAM, *words)
+    processor, elapsed = map(float, told.split())
     return processor, elapsed
 
 

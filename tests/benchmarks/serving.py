@@ -24,7 +24,7 @@ from imageprep_client.serving import apache as printed
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.streams import put
-from tests import apache
+from tests import apache, programs
 
 _CONNECTIONS = 8
 _MANIFESTS, _BLOBS = 0.5, 0.8
@@ -71,19 +71,14 @@ def _serve(tree: Path) -> Iterator[str]:
 
 def _rate(url: str, seconds: float) -> float:
     """Requests per second, none of them failed."""
-    done = subprocess.run(
-        [
-            *("ab", "-q", "-k", "-c", str(_CONNECTIONS)),
-            # Without -n, ab ends after 50000 requests.
-            *("-t", str(max(1, round(seconds))), "-n", "10000000", url),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
+    told = programs.run(
+        *("ab", "-q", "-k", "-c", str(_CONNECTIONS)),
+        # Without -n, ab ends after 50000 requests.
+        *("-t", str(max(1, round(seconds))), "-n", "10000000", url),
     )
-    values = dict(re.findall(r"(?m)^([\w -]+): +([\d.]+)", done.stdout))
-    assert values["Failed requests"] == "0", done.stdout
-    assert "Non-2xx responses" not in values, done.stdout
+    values = dict(re.findall(r"(?m)^([\w -]+): +([\d.]+)", told))
+    assert values["Failed requests"] == "0", told
+    assert "Non-2xx responses" not in values, told
     return float(values["Requests per second"])
 
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import types
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -100,11 +100,19 @@ class OpenStack:
         return json.loads(self(*words, "-f", "json", **expected).stdout)
 
     def installed(
-        self, *words: str, status: int = 0, stderr: str = ""
+        self,
+        *words: str,
+        status: int = 0,
+        stderr: str = "",
+        through: Sequence[str] = (),
     ) -> Result:
-        """The same through the installed program, in a process of its own."""
+        """The same through the installed program, in a process of its own.
+
+        :param through: the program that starts it, with its words.
+        """
+        program = pathlib.Path(sys.executable).with_name("openstack")
         done = subprocess.run(
-            [pathlib.Path(sys.executable).with_name("openstack"), *words],
+            [*through, program, *words],
             env=self.environment,
             cwd=self.home,
             capture_output=True,

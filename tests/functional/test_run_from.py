@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from imageprep_client.stores.base import ReadableStore
 from imageprep_client.testing import content, images, streams
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
+from tests import programs
 from tests.functional import base, deployment
 from tests.functional.deployment import LABELS, UNDERCLOUD, Deployment
 from tests.mounts import small_disk
@@ -42,21 +42,6 @@ def place(request: pytest.FixtureRequest, site: Deployment) -> Iterator[str]:
     else:
         with RegistryServer() as registry:
             yield f"{registry.host}/below"
-
-
-def isolated(
-    site: Deployment, *words: str
-) -> subprocess.CompletedProcess[str]:
-    """Run the command where there is no network at all."""
-    program = Path(sys.executable).with_name("openstack")
-    return subprocess.run(
-        ["unshare", "--map-root-user", "--net", program, *site.words(*words)],
-        env=site.openstack.environment,
-        cwd=site.home,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def facts(site: Deployment, name: str = "report.json") -> list[Any]:
@@ -135,11 +120,12 @@ def test_without_a_network(site: Deployment, place: str) -> None:
     """From a directory or an archive a run needs no network."""
     copy_to(site, place, **labelled(site))
 
-    done = isolated(
-        *(site, *TREE, *OUTPUT), *("--from", place, "--release", "master")
+    site.openstack.installed(
+        *site.words(*TREE, *OUTPUT, "--from", place, "--release", "master"),
+        stderr=".*",
+        through=("unshare", "--map-root-user", "--net"),
     )
 
-    assert done.returncode == 0, done.stderr
     assert parameters(site) == deployment.expected(tag="17.1.3-9")
     for name in deployment.NAMES:
         store = site.tree().store(f"ns/openstack-{name}")
@@ -236,16 +222,11 @@ def test_signatures_of_the_registry_are_carried(site: Deployment) -> None:
 def test_skopeo_reads_archives(site: Deployment) -> None:
     """An archive is an OCI layout in a tar, as skopeo reads it."""
     path = carry(site, "carried.tar")
-    done = subprocess.run(
-        [
-            *("skopeo", "inspect", "--format", "{{.Digest}}"),
-            f"oci-archive:{path}:ns/openstack-keystone:17.1",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
+    told = programs.run(
+        *("skopeo", "inspect", "--format", "{{.Digest}}"),
+        f"oci-archive:{path}:ns/openstack-keystone:17.1",
     )
-    assert done.stdout.strip() == site.digest("keystone")
+    assert told.strip() == site.digest("keystone")
 
 
 def test_options_without_an_archive(site: Deployment) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from imageprep_client.testing import content, images
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
-from tests import inventory_nodes
+from tests import inventory_nodes, programs
 from tests.functional import base
 
 PROGRAM = Path(sys.executable).with_name("openstack")
@@ -37,14 +36,14 @@ class Terminal:
         )
 
     def _tmux(self, *words: str) -> str:
-        return subprocess.run(
-            ["tmux", "-L", self._server, *words],
-            env={**self._openstack.environment, "LC_ALL": "C.UTF-8"},
+        return programs.run(
+            "tmux",
+            "-L",
+            self._server,
+            *words,
             cwd=self._openstack.home,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
+            env={**self._openstack.environment, "LC_ALL": "C.UTF-8"},
+        )
 
     def type(self, text: str) -> None:
         """Type a line."""

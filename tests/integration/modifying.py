@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from imageprep_client.programs.buildah import Buildah
+from tests import programs
 from tests.functional.base import OpenStack
 from tests.local_storage import LocalStorage
 from tests.rpm_images import RpmImages
@@ -179,15 +180,11 @@ class Site:
     def manifest(self, name: str, *, source: bool = False) -> dict[str, Any]:
         """The manifest of an image in one of the registries."""
         host = (self.source if source else self.destination).host
-        told = subprocess.run(
-            [
-                *("skopeo", "inspect", "--raw", "--tls-verify=false"),
-                f"docker://{host}/{name}",
-            ],
-            check=True,
-            capture_output=True,
+        told = programs.run(
+            *("skopeo", "inspect", "--raw", "--tls-verify=false"),
+            f"docker://{host}/{name}",
         )
-        found: dict[str, Any] = json.loads(told.stdout)
+        found: dict[str, Any] = json.loads(told)
         return found
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import re
 import resource
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests import hostile_disks
+from tests import hostile_disks, programs
 from tests.functional import base
 
 _MANY = r"""
@@ -81,18 +80,13 @@ def test_nothing_else_is_opened(
     """
     paths = {name: images(name) for name in hostile_disks.MAKERS}
     log = tmp_path / "strace"
-    done = subprocess.run(
-        [
-            *("strace", "-f", "-qq", "-s", "1000", "-o", str(log)),
-            *("-e", "trace=open,openat,execve"),
-            *(sys.executable, "-c", _MANY, *map(str, paths.values())),
-        ],
+    told = programs.run(
+        *("strace", "-f", "-qq", "-s", "1000", "-o", str(log)),
+        *("-e", "trace=open,openat,execve"),
+        *(sys.executable, "-c", _MANY, *map(str, paths.values())),
         cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=True,
     )
-    assert len(done.stdout.splitlines()) == len(paths)
+    assert len(told.splitlines()) == len(paths)
     text = log.read_text()
     opened = re.findall(r'open(?:at)?\([^"]*"([^"]*)"', text)
     assert not [p for p in opened if hostile_disks.SECRET in p]

@@ -23,7 +23,7 @@ import yaml
 
 from imageprep_client.programs.buildah import LocalImage
 from tests import local_storage as local_storages
-from tests import rpm_packages, sampling
+from tests import programs, rpm_packages, sampling
 from tests.functional.base import OpenStack, Result
 from tests.local_storage import LocalStorage, name_of_killed_run
 from tests.rpm_images import BASE, LABELS, USER, RpmImages
@@ -533,15 +533,13 @@ class TestDocuments:
         (site.openstack.home / "keystone-rpms").symlink_to(site.rpms)
         before = site.storage.names()
         for command in commands_of_the_guide(registry.host):
-            subprocess.run(
-                shlex.split(command),
+            programs.run(
+                *shlex.split(command),
+                cwd=site.openstack.home,
                 env={
                     **site.openstack.environment,
                     "PATH": f"{PROGRAM.parent}:{os.environ['PATH']}",
                 },
-                cwd=site.openstack.home,
-                check=True,
-                capture_output=True,
             )
         new = f"{source}-bz123"
         assert site.storage.names() - before == {new}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import ansible
-from tests import machines
+from tests import machines, programs
 from tests.functional import base
 from tests.lxc_containers import Containers
 
@@ -45,7 +45,7 @@ def export(openstack: base.OpenStack, tmp_path: Path) -> str:
 def create(cache: Path, path: Path, name: str) -> Path:
     """Make a container with lxc-create, without a network; its root."""
     (path / "empty.conf").write_text("lxc.net.0.type = empty\n")
-    machines.run(
+    programs.run(
         *("env", f"LXC_CACHE_PATH={cache}", "unshare", "--net"),
         *("lxc-create", "-P", path, "-n", name, "-f", path / "empty.conf"),
         *("-t", "download", "--", "--dist", "bb", "--release", "1"),

@@ -11,7 +11,8 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.client.machine import changes
 from imageprep_client.machine import roots
-from tests.lxc_containers import KEY, BtrfsPool, Containers, run, write_root
+from tests.lxc_containers import KEY, BtrfsPool, Containers, write_root
+from tests.programs import run
 
 
 def write_identity(root: pathlib.Path) -> None:

@@ -28,7 +28,7 @@ from imageprep_client.programs import lxc
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.transfer import engine
-from tests import machines, mounts, servers
+from tests import machines, mounts, programs, servers
 from tests.functional import base
 from tests.machines import NAME
 
@@ -103,7 +103,7 @@ def look(root: Path) -> list[str]:
         f"cd {root} && find . -printf '%p %m %U %G %s %T@ %l %y\\n' | sort"
         " && find . -type f -exec sha256sum {} + | sort"
     )
-    return machines.run("sh", "-c", script).splitlines()
+    return programs.run("sh", "-c", script).splitlines()
 
 
 def test_export_of_a_container(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_what_no_import_takes_is_not_exported(tmp_path: Path) -> None:
 def test_there_and_back(tmp_path: Path, ending: str) -> None:
     """Each kind of archive is the root again; two exports are equal."""
     root = machines.container(tmp_path)
-    machines.run("setcap", "cap_net_raw+ep", root / "bin/busybox")
+    programs.run("setcap", "cap_net_raw+ep", root / "bin/busybox")
     pool = tmp_path / "pool"
     pool.mkdir()
     exported = [
@@ -176,14 +176,14 @@ def test_there_and_back(tmp_path: Path, ending: str) -> None:
     assert os.listdir(pool) == ["m1"]
     changes = {line.partition(" ")[0] for line in look(root)}
     assert changes == {line.partition(" ")[0] for line in look(pool / "m1")}
-    assert "cap_net_raw=ep" in machines.run("getcap", pool / "m1/bin/busybox")
+    assert "cap_net_raw=ep" in programs.run("getcap", pool / "m1/bin/busybox")
 
 
 def test_read_by_systemd(tmp_path: Path) -> None:
     """systemd-import makes a machine of an export."""
     root = machines.container(tmp_path)
     export(tmp_path, f"{tmp_path}/a.tar.gz", as_is=True)
-    machines.run(
+    programs.run(
         *("/lib/systemd/systemd-import", "tar", "--sync=no"),
         *(f"--image-root={tmp_path}/pool", tmp_path / "a.tar.gz", "m1"),
     )
@@ -310,7 +310,7 @@ def test_container_goes_on_when_the_export_is_killed(tmp_path: Path) -> None:
             finally:
                 os._exit(1)
         assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-        machines.run(
+        programs.run(
             *("lxc-wait", "-P", tmp_path, "-n", NAME),
             *("-s", "RUNNING", "-t", "60"),
         )
@@ -351,7 +351,7 @@ def test_container_goes_on_when_freezing_is_killed(
                 status = os.waitpid(child, 0)[1]
                 Path(f"{slow}.go").touch()
                 assert os.WTERMSIG(status) == signal.SIGKILL
-        machines.run(
+        programs.run(
             *("lxc-wait", "-P", tmp_path, "-n", NAME),
             *("-s", "RUNNING", "-t", "10"),
         )
@@ -367,7 +367,7 @@ def test_snapshot_of_a_running_container(
         store = pool / "lxc"
         root = store / NAME / "rootfs"
         root.parent.mkdir(parents=True)
-        machines.run("btrfs", "subvolume", "create", root)
+        programs.run("btrfs", "subvolume", "create", root)
         machines.make_root(root)
         machines.container(store, scheme="btrfs", path=str(root))
         with machines.started(store):
@@ -385,7 +385,7 @@ def test_overlay(tmp_path: Path) -> None:
     (upper / "etc").mkdir(parents=True)
     (upper / "etc/os-release").write_text("ID=new\n")
     os.mknod(upper / "etc/inittab", stat.S_IFCHR, os.makedev(0, 0))
-    machines.run("rm", "-rf", tmp_path / "c2/config")
+    programs.run("rm", "-rf", tmp_path / "c2/config")
     (tmp_path / "c2/config").write_text(
         f"lxc.rootfs.path = overlay:{lower}:{upper}\n"
     )
@@ -506,7 +506,7 @@ def test_import_into_lxc(tmp_path: Path) -> None:
     exported = export(tmp_path, f"{tmp_path}/a.tar.gz")
     with pytest.raises(errors.InvalidArgument, match="already exists"):
         load(NAME, f"{tmp_path}/a.tar.gz", tmp_path)
-    machines.run("rm", "-rf", root)
+    programs.run("rm", "-rf", root)
     load(
         NAME,
         f"{tmp_path}/a.tar.gz",
@@ -533,7 +533,7 @@ def test_import_onto_btrfs(tmp_path: Path) -> None:
         assert imported.root.is_read_only()
         with pytest.raises(OSError, match="Read-only"):
             (pool / "base/x").touch()
-        machines.run("btrfs", "property", "set", pool / "base", "ro", "false")
+        programs.run("btrfs", "property", "set", pool / "base", "ro", "false")
 
 
 @pytest.mark.parametrize("case", [c for c in HOSTILE if c != "too large"])

@@ -10,7 +10,8 @@ import sys
 import pytest
 
 from imageprep_client import ansible
-from tests.lxc_containers import KEY, Containers, run
+from tests.lxc_containers import KEY, Containers
+from tests.programs import run
 
 SERVICES = ("keystone",)
 HASHES = ("11111111", "22222222")

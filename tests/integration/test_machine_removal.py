@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import machines
+from tests import machines, programs
 from tests.functional.base import OpenStack
 
 pytestmark = pytest.mark.needs_root
@@ -38,7 +38,7 @@ def store(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "www.tar").write_bytes(archive)
     yield tmp_path / "machines"
     # pytest cannot remove deep directories.
-    machines.run("rm", "-rf", "--one-file-system", tmp_path / "machines")
+    programs.run("rm", "-rf", "--one-file-system", tmp_path / "machines")
 
 
 def words(store: Path, verb: str, *more: str) -> list[str]:
@@ -55,11 +55,11 @@ def replacing(store: Path, *more: str) -> list[str]:
 @contextlib.contextmanager
 def mounted(source: Path, target: Path) -> Iterator[None]:
     """A bind mount."""
-    machines.run("mount", "--bind", source, target)
+    programs.run("mount", "--bind", source, target)
     try:
         yield
     finally:
-        machines.run("umount", target)
+        programs.run("umount", target)
 
 
 def test_mounts_in_a_root(
@@ -112,7 +112,7 @@ def test_mounts_in_kept_versions(
 
 def test_deep_directories(openstack: OpenStack, store: Path) -> None:
     """A machine cannot keep its roots from being replaced and deleted."""
-    machines.run("mkdir", "-p", store / "www/srv" / DEEP)
+    programs.run("mkdir", "-p", store / "www/srv" / DEEP)
     openstack(*replacing(store, "--keep", "0"), stderr=".*")
     assert os.listdir(store) == ["www"]
 
@@ -121,7 +121,7 @@ def test_deep_directories_to_carry_over(
     openstack: OpenStack, store: Path
 ) -> None:
     """They are refused in one line, and nothing is changed."""
-    machines.run("mkdir", "-p", store / "www/var/log" / DEEP)
+    programs.run("mkdir", "-p", store / "www/var/log" / DEEP)
     openstack(
         *replacing(store),
         status=2,
@@ -156,7 +156,7 @@ def test_old_root_that_cannot_be_deleted(
     """
     file = store / "www/bin/immutable"
     file.touch()
-    machines.run("chattr", "+i", file)
+    programs.run("chattr", "+i", file)
     told = (
         "(?s)WARNING: not deleted: .*Operation not permitted \\(.*chattr -i\\)"
         ".*replaced.*"
@@ -167,7 +167,7 @@ def test_old_root_that_cannot_be_deleted(
         openstack(*replacing(store, "--keep", "0"), stderr=told)
     finally:
         for left in store.rglob("immutable"):
-            machines.run("chattr", "-i", left)
+            programs.run("chattr", "-i", left)
     openstack(*replacing(store, "--keep", "0"), stderr="[^\n]*replaced.*")
     assert os.listdir(store) == ["www"]
 

@@ -18,7 +18,7 @@ from imageprep_client import errors
 from imageprep_client.client.machine import images, sources
 from imageprep_client.client.machine.sources import MachineSource, Verification
 from imageprep_client.observer import Observer
-from tests import hostile_sources, machines, web
+from tests import hostile_sources, machines, programs, web
 from tests.functional import base
 from tests.hostile_sources import CONTENT, LINE, SUM, Keys
 from tests.machines import ROOT, archive, member
@@ -294,7 +294,7 @@ def test_published_for_machinectl(
 ) -> None:
     """systemd-pull verifies what is published, and so does an import."""
     machines.make_root(tmp_path / "m")
-    machines.run(
+    programs.run(
         "tar", "-C", tmp_path / "m", "-czf", tmp_path / "a.tar.gz", "."
     )
     www = tmp_path / "www"
@@ -315,7 +315,7 @@ def test_published_for_machinectl(
     )
     with web.served(www) as site:
         url = f"{site.url}/a.tar.gz"
-        machines.run(
+        programs.run(
             *("unshare", "-m", "sh", "-ec", script, "sh"),
             *(keys.ring, tmp_path / "pool", url),
         )

@@ -6,13 +6,12 @@ import contextlib
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests import hostile_sources, machines, web
+from tests import hostile_sources, machines, programs, web
 
 pytestmark = pytest.mark.needs_root
 #: Runs commands in one process, which takes less time than one for each.
@@ -131,13 +130,11 @@ def _run(
 ) -> list[tuple[int, str]]:
     """Run all commands in one process, and log what it and its children do."""
     (tmp_path / "scratch").mkdir()
-    done = subprocess.run(
-        [
-            *("strace", "-f", "-qq", "-y", "-s", "4096"),
-            *("-o", str(tmp_path / "strace"), "-e", f"trace={_CALLS}"),
-            *(sys.executable, "-c", _DRIVER),
-        ],
-        input="".join(f"{json.dumps(job)}\n" for job in jobs),
+    told = programs.run(
+        *("strace", "-f", "-qq", "-y", "-s", "4096"),
+        *("-o", str(tmp_path / "strace"), "-e", f"trace={_CALLS}"),
+        *(sys.executable, "-c", _DRIVER),
+        stdin="".join(f"{json.dumps(job)}\n" for job in jobs),
         cwd=tmp_path,
         env={
             **os.environ,
@@ -145,11 +142,8 @@ def _run(
             "TMPDIR": str(tmp_path / "scratch"),
             "PYTHONDONTWRITEBYTECODE": "1",
         },
-        capture_output=True,
-        text=True,
-        check=True,
     )
-    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+    return [tuple(json.loads(line)) for line in told.splitlines()]
 
 
 def _calls(log: Path) -> dict[str, list[tuple[str, str]]]:

@@ -15,7 +15,7 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.rpm import rpmfile
 from imageprep_client.rpm.evr import Evr, key
-from tests import rpm_packages
+from tests import programs, rpm_packages
 from tests.rpm_packages import OLD
 
 _LETTERS = "0019aAz.-_+~^"
@@ -39,10 +39,7 @@ class Package(rpm_packages.Package):
 def rpm(*words: str) -> str:
     """The output of rpm."""
     assert shutil.which("rpm"), "rpm is not installed; see tools/check"
-    done = subprocess.run(
-        ["rpm", *words], capture_output=True, text=True, check=True
-    )
-    return done.stdout
+    return programs.run("rpm", *words)
 
 
 def is_whole(path: Path) -> bool:
@@ -175,12 +172,10 @@ def test_source_package(tmp_path: Path) -> None:
     spec = tmp_path / "a.spec"
     spec.write_text(OLD.spec())
     defines = (f"_topdir {tmp_path}", f"_srcrpmdir {tmp_path}")
-    subprocess.run(
-        ["rpmbuild", "-bs", "--quiet"]
+    programs.run(
+        *["rpmbuild", "-bs", "--quiet"]
         + [word for define in defines for word in ("--define", define)]
-        + [str(spec)],
-        check=True,
-        capture_output=True,
+        + [str(spec)]
     )
     (path,) = tmp_path.glob("*.src.rpm")
     with pytest.raises(errors.InvalidFile, match="source package"):

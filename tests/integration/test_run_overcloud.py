@@ -18,7 +18,7 @@ import pytest
 from imageprep_client.oci import digest as digests
 from imageprep_client.serving import apache as printed
 from imageprep_client.stores.imageserve import ImageServeTree
-from tests import apache, sampling, servers
+from tests import apache, programs, sampling, servers
 from tests.http_client import ask
 from tests.integration import overcloud, whole
 from tests.integration.overcloud import TAG, Program
@@ -133,17 +133,13 @@ def test_skopeo_pulls(served: str, by_digest: bool, tmp_path: Path) -> None:
         digest = image.descriptor.digest
         name = f"@{digest}" if by_digest else f":{TAG}"
         target = tmp_path / image.repository.replace("/", "-")
-        subprocess.run(
-            [
-                *("skopeo", "copy", "--insecure-policy"),
-                *("--src-tls-verify=false", "--preserve-digests"),
-                *(
-                    f"docker://{host}/{image.repository}{name}",
-                    f"dir:{target}",
-                ),
-            ],
-            check=True,
-            capture_output=True,
+        programs.run(
+            *("skopeo", "copy", "--insecure-policy"),
+            *("--src-tls-verify=false", "--preserve-digests"),
+            *(
+                f"docker://{host}/{image.repository}{name}",
+                f"dir:{target}",
+            ),
         )
         assert digests.of((target / "manifest.json").read_bytes()) == digest
 

@@ -20,7 +20,7 @@ from imageprep_client.client.service import SwapPolicy, UpgradeOptions
 from imageprep_client.host import processes
 from imageprep_client.observer import Observer
 from imageprep_client.service.journal import StateDirectory
-from tests import sampling, servers
+from tests import programs, sampling, servers
 from tests.podman_host import PodmanHost, answer, in_environment, service
 from tests.servers import DockerRegistry
 
@@ -360,9 +360,7 @@ def test_killed_at_any_moment(
 
     environment = in_environment(podman_host)
     begun = time.monotonic()
-    subprocess.run(
-        words(paths[0]), check=True, env=environment, capture_output=True
-    )
+    programs.run(*words(paths[0]), env=environment)
     whole = time.monotonic() - begun
     process = subprocess.Popen(
         words(paths[1]),

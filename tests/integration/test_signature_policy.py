@@ -30,7 +30,7 @@ from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
-from tests import rpm_packages, servers, sigstore_skopeo
+from tests import programs, rpm_packages, servers, sigstore_skopeo
 from tests.functional.base import OpenStack
 from tests.local_storage import local_storage
 from tests.servers import DockerRegistry
@@ -282,12 +282,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     environment = {**os.environ, "GNUPGHOME": str(home)}
     for name in ("vendor", "other"):
         generate = ("--quick-gen-key", f"{name}@example.com")
-        subprocess.run(
-            [*_GPG, *generate, "rsa2048", "sign"],
-            env=environment,
-            check=True,
-            capture_output=True,
-        )
+        programs.run(*_GPG, *generate, "rsa2048", "sign", env=environment)
     yield home
     subprocess.run(
         ["gpgconf", "--kill", "gpg-agent"], env=environment, check=True
@@ -501,16 +496,12 @@ def test_signed_by_skopeo(signer: tuple[Site, Mapping[str, object]]) -> None:
     site, requirement = signer
     policy = site.home / "any.json"
     policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
-    subprocess.run(
-        [
-            *("skopeo", f"--policy={policy}", "copy"),
-            *("--src-tls-verify=false", "--dest-tls-verify=false"),
-            *("--sign-by=vendor@example.com", f"docker://{site.name}"),
-            f"docker://{site.name}",
-        ],
+    programs.run(
+        *("skopeo", f"--policy={policy}", "copy"),
+        *("--src-tls-verify=false", "--dest-tls-verify=false"),
+        *("--sign-by=vendor@example.com", f"docker://{site.name}"),
+        f"docker://{site.name}",
         env=site.environment,
-        check=True,
-        capture_output=True,
     )
     assert site.both(requirement)
     assert "signedBy" in site.accepted

@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing.streams import put
-from tests import servers
+from tests import programs, servers
 from tests.functional import deployment
 from tests.functional.base import OpenStack
 from tests.integration import test_signature_policy as signing
@@ -109,13 +108,7 @@ class Reader:
         if words[0] == "gpg":
             # No one is there to be asked for a passphrase.
             words[1:1] = ["--batch", "--passphrase", ""]
-        subprocess.run(
-            words,
-            env=self.site.environment,
-            cwd=self.site.home,
-            check=True,
-            capture_output=True,
-        )
+        programs.run(*words, cwd=self.site.home, env=self.site.environment)
         return ""
 
     def accepted(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content
 from imageprep_client.testing.streams import put
-from tests import servers, tree_server
+from tests import programs, servers, tree_server
 from tests.servers import DockerRegistry
 
 LABELS = {"version": "17.1.3"}
@@ -98,15 +97,11 @@ def test_push_with_passwords(registry: DockerRegistry, tmp_path: Path) -> None:
         assert row.digest == INDEX.descriptor.digest
         skopeo = shutil.which("skopeo")
         assert skopeo, "skopeo is not installed; see tools/check"
-        subprocess.run(
-            [
-                *(skopeo, "copy", "--all", "--src-tls-verify=false"),
-                *("--src-creds", f"me:{PASSWORD}"),
-                f"docker://{guarded.host}/mine/ns/one:many-1",
-                f"dir:{tmp_path}/pulled",
-            ],
-            check=True,
-            capture_output=True,
+        programs.run(
+            *(skopeo, "copy", "--all", "--src-tls-verify=false"),
+            *("--src-creds", f"me:{PASSWORD}"),
+            f"docker://{guarded.host}/mine/ns/one:many-1",
+            f"dir:{tmp_path}/pulled",
         )
     pulled = (tmp_path / "pulled" / "manifest.json").read_bytes()
     assert pulled == INDEX.manifest.data

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +20,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.verify import from_bytes
 from imageprep_client.testing.streams import put
-from tests import sampling, servers, sigstore_skopeo
+from tests import programs, sampling, servers, sigstore_skopeo
 from tests.integration import test_signature_policy as signing
 from tests.integration.test_signature_policy import (
     IMAGE,
@@ -495,12 +494,11 @@ def test_signed_by_skopeo(site: Site, signed: Any) -> None:
             *("key.private", f"docker://{site.name}", f"docker://{site.name}"),
         ],
     ):
-        subprocess.run(
-            [*sigstore_skopeo.command(), *words],
+        programs.run(
+            *sigstore_skopeo.command(),
+            *words,
             cwd=site.home,
             env=site.environment,
-            check=True,
-            capture_output=True,
         )
     with RegistryClient() as registries:
         put(site.store(registries), IMAGE, "1")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import images
-from tests import apache, servers
+from tests import apache, programs, servers
 
 SAMPLES = images.overcloud(
     {f"ns/{name}": ["1", "2"] for name in ("api", "compute", "conductor")},
@@ -120,15 +119,11 @@ def test_prune(registry: servers.DockerRegistry, tmp_path: Path) -> None:
             client.store(registry.host, "ns/compute").resolve("1")
     program = shutil.which("docker-registry")
     assert program
-    subprocess.run(
-        [
-            program,
-            "garbage-collect",
-            "--delete-untagged=false",
-            str(registry.directory / "config.yml"),
-        ],
-        check=True,
-        capture_output=True,
+    programs.run(
+        program,
+        "garbage-collect",
+        "--delete-untagged=false",
+        str(registry.directory / "config.yml"),
     )
     assert before - stored(registry) == result.size
 

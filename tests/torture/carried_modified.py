@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.integration.modifying import KEYSTONE, NOVA, PROGRAM, Site
+from tests.integration.modifying import KEYSTONE, NOVA, Site
 from tests.integration.test_run_modify import content, site
 from tests.local_storage import LocalStorage
 from tests.servers import docker_registry
@@ -66,19 +65,13 @@ def test_air_gap(site: Site, local_storage: LocalStorage) -> None:
     for entry in entries:
         entry["push_destination"] = "undercloud.example.com:8787"
     site.configure(*entries)
-    done = subprocess.run(
-        [
-            *("unshare", "--net", str(PROGRAM), "image-prepare", "run"),
-            *("-e", "env.yaml", "--release", "zed", "--image-serve", "tree"),
-            *("--from", "carried.tar", "--report", "report.json"),
-        ],
-        env=site.environment,
-        cwd=site.home,
-        capture_output=True,
-        text=True,
-        check=False,
+    site.openstack.installed(
+        *("image-prepare", "run", "-e", "env.yaml", "--release", "zed"),
+        *("--image-serve", "tree", "--from", "carried.tar"),
+        *("--report", "report.json"),
+        stderr=".*",
+        through=("unshare", "--net"),
     )
-    assert done.returncode == 0, done.stderr
     inside = json.loads((site.home / "report.json").read_text())["images"]
     names = [[row["image"], row["source"]] for row in outside]
     assert [[row["image"], row["source"]] for row in inside] == names

@@ -25,6 +25,7 @@ from tests import (
     glance_cloud,
     kernels,
     openstack_services,
+    programs,
     servers,
 )
 from tests.disk_images import SampleDisk
@@ -38,14 +39,8 @@ BAREMETAL = ("image-prepare", "baremetal")
 def ironic(*words: str) -> Any:
     """The answer of Ironic."""
     home = os.environ.get("IMAGEPREP_IRONIC") or _TOP / ".venv-ironic"
-    done = subprocess.run(
-        [Path(home, "bin/python"), _PROGRAM, *words],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    answer = programs.run(Path(home, "bin/python"), _PROGRAM, *words)
+    return json.loads(answer)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,8 @@ from typing import Any
 
 import pytest
 
-from tests.lxc_containers import KEY, BtrfsPool, run, write_root
+from tests.lxc_containers import KEY, BtrfsPool, write_root
+from tests.programs import run
 
 TOP = pathlib.Path(__file__).parents[2]
 #: With the root of this host below what is written, no service of this host

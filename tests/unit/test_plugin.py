@@ -13,6 +13,7 @@ import pytest
 
 from imageprep_client import plugin
 from imageprep_client.client.images import ContainerImages
+from tests import programs
 
 _NEW_MODULES = """
 import json, sys
@@ -44,12 +45,7 @@ def _default(monkeypatch: pytest.MonkeyPatch, value: str | None) -> str:
 
 def test_imports_only_the_standard_library() -> None:
     """Importing the plugin loads no module of another distribution."""
-    output = subprocess.run(
-        [sys.executable, "-c", _NEW_MODULES],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
+    output = programs.run(sys.executable, "-c", _NEW_MODULES)
 
     assert json.loads(output) == ["imageprep_client"]
 
@@ -99,24 +95,16 @@ print(gc.isenabled() and gc.get_threshold() == before)
 )
 def test_garbage_is_collected_rarely(words: list[str], as_before: str) -> None:
     """Only our commands change how often garbage is looked for."""
-    output = subprocess.run(
-        [sys.executable, "-c", _COLLECTS_AS_BEFORE, "openstack", *words],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
+    output = programs.run(
+        sys.executable, "-c", _COLLECTS_AS_BEFORE, "openstack", *words
+    )
 
     assert output.strip() == as_before
 
 
 def test_commands_load_nothing_that_they_do_not_use() -> None:
     """Every ``openstack`` command loads ours: what is behind them waits."""
-    output = subprocess.run(
-        [sys.executable, "-c", _LOADED_COMMANDS],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
+    output = programs.run(sys.executable, "-c", _LOADED_COMMANDS)
 
     assert json.loads(output) == [
         "cli",

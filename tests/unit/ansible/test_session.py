@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 
 from imageprep_client.ansible import Event, HostState
 from imageprep_client.ansible.session import HostShell, Session
+from tests import programs
 
 #: Takes the place of ssh and of sudo: notes its arguments, and runs the
 #: command here.
@@ -155,13 +155,8 @@ def test_limits_of_a_host_that_is_this_one(session: Session) -> None:
     """The bound for what a host sends is none of its programs."""
     command = HostShell("ulimit -S -v; ulimit -H -v", [])
     answers, _ = run(session, {"here": command})
-    own = subprocess.run(
-        ["/bin/sh", "-c", command.command],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert answers["here"].split() == own.stdout.split()
+    own = programs.run("/bin/sh", "-c", command.command)
+    assert answers["here"].split() == own.split()
 
 
 def test_process_that_dies(session: Session) -> None:

@@ -16,7 +16,7 @@ from imageprep_client import errors
 from imageprep_client.machine.archives import UnpackLimits, unpack
 from imageprep_client.machine.archives.judging import BadArchive, Judge
 from imageprep_client.programs import tar
-from tests import machines
+from tests import machines, programs
 from tests.machines import ROOT, archive, member
 
 pytestmark = pytest.mark.needs_root
@@ -136,9 +136,9 @@ def test_everything_is_kept(target: Path, tmp_path: Path) -> None:
     (source / "bin").mkdir(parents=True)
     ping = source / "bin/ping"
     ping.write_bytes(b"program")
-    machines.run("setcap", "cap_net_raw+ep", ping)
-    machines.run("setfattr", "-n", "user.note", "-v", "kept", ping)
-    machines.run("setfacl", "-m", "u:1234:r", ping)
+    programs.run("setcap", "cap_net_raw+ep", ping)
+    programs.run("setfattr", "-n", "user.note", "-v", "kept", ping)
+    programs.run("setfacl", "-m", "u:1234:r", ping)
     os.link(ping, source / "linked")
     with (source / "sparse").open("wb") as file:
         file.truncate(1 << 30)
@@ -153,7 +153,7 @@ def test_everything_is_kept(target: Path, tmp_path: Path) -> None:
     with packed.open("rb") as file:
         unpack(file, target, name="a.tar")
     for tree in (source, target):
-        assert machines.run("getcap", tree / "bin/ping").endswith("raw=ep\n")
+        assert programs.run("getcap", tree / "bin/ping").endswith("raw=ep\n")
     for look in (
         ["find", ".", "-printf", r"%p %m %U %G %s %n %l %y\n"],
         ["getfattr", "-R", "-d", "-m-", "."],
@@ -165,12 +165,12 @@ def test_everything_is_kept(target: Path, tmp_path: Path) -> None:
 
 def _told(directory: Path, *words: str) -> list[str]:
     command = ("sh", "-c", 'cd "$1"; shift; exec "$@"', "sh", str(directory))
-    return sorted(machines.run(*command, *words).splitlines())
+    return sorted(programs.run(*command, *words).splitlines())
 
 
 def test_what_the_file_system_cannot_keep(target: Path) -> None:
     """A lost attribute is an error: the machine would not be the same."""
-    machines.run("mount", "-t", "ramfs", "ramfs", target)
+    programs.run("mount", "-t", "ramfs", "ramfs", target)
     content = archive(
         ROOT, member("f", pax_headers={"SCHILY.xattr.user.note": "text"})
     )
@@ -178,18 +178,18 @@ def test_what_the_file_system_cannot_keep(target: Path) -> None:
         with pytest.raises(tar.TarError, match=r"user\.note"):
             unpack(io.BytesIO(content), target, name="a")
     finally:
-        machines.run("umount", target)
+        programs.run("umount", target)
 
 
 def test_no_room(target: Path) -> None:
     """An archive of more than the file system holds is refused by its size."""
-    machines.run("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", target)
+    programs.run("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", target)
     content = archive(ROOT, member("f", content=bytes(100_000)))
     try:
         with pytest.raises(errors.NoSpace, match="bytes are free, and"):
             unpack(io.BytesIO(content), target, name="a")
     finally:
-        machines.run("umount", target)
+        programs.run("umount", target)
 
 
 def test_nothing_else_can_be_written(target: Path) -> None:
@@ -200,7 +200,7 @@ def test_nothing_else_can_be_written(target: Path) -> None:
         f"touch {target.parent}/x /tmp/x; touch inside;"
         " ls /sys/class/net; readlink /proc/self/ns/net"
     )
-    told = machines.run(
+    told = programs.run(
         *("python3", "-I", "-S", closed.__file__, target),
         *("sh", "-c", f"{script}; true"),
     )

@@ -10,7 +10,7 @@ from imageprep_client import errors
 from imageprep_client.machine import roots
 from imageprep_client.machine.roots import RootKind, finding
 from imageprep_client.programs import lxc
-from tests import machines
+from tests import machines, programs
 from tests.machines import NAME
 
 pytestmark = pytest.mark.needs_root
@@ -73,8 +73,8 @@ def test_subvolume(tmp_path: Path) -> None:
     """A subvolume of btrfs is told from a directory; so is a read-only one."""
     with machines.btrfs(tmp_path) as pool:
         (pool / "d").mkdir()
-        machines.run("btrfs", "subvolume", "create", pool / "s")
-        machines.run(
+        programs.run("btrfs", "subvolume", "create", pool / "s")
+        programs.run(
             "btrfs", "subvolume", "snapshot", "-r", pool / "s", pool / "t"
         )
         listed = roots.list_roots(str(pool))

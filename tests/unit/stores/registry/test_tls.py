@@ -25,7 +25,7 @@ from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Bearer
 from imageprep_client.testing.registry import RegistryServer
-from tests import servers
+from tests import programs, servers
 from tests.recorder import Recorder
 
 # The registry client switches it off, and pytest switches it on again.
@@ -168,17 +168,10 @@ def test_certificates_of_no_use(
     request = ["req", "-new", "-key", str(key), "-subj", "/CN=other"]
     sign = ["x509", "-req", "-copy_extensions", "copy", "-days", days]
     sign += ["-CA", str(authority), "-CAkey", str(certificates / "ca.key")]
-    asked = subprocess.run(
-        ["openssl", *request, "-addext", f"subjectAltName={name}"],
-        check=True,
-        capture_output=True,
+    asked = programs.run(
+        "openssl", *request, "-addext", f"subjectAltName={name}"
     )
-    subprocess.run(
-        ["openssl", *sign, "-out", str(made)],
-        input=asked.stdout,
-        check=True,
-        capture_output=True,
-    )
+    programs.run("openssl", *sign, "-out", made, stdin=asked)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(made, key)
     client = make_client(Hosts(cacert=str(authority)))
@@ -506,14 +499,10 @@ def test_encrypted_keys_are_not_asked_for(
     (directory / "client.cert").write_bytes(
         (certificates / "server.crt").read_bytes()
     )
-    subprocess.run(
-        [
-            *("openssl", "pkey", "-aes256", "-passout", "pass:x"),
-            *("-in", certificates / "server.key"),
-            *("-out", directory / "client.key"),
-        ],
-        check=True,
-        capture_output=True,
+    programs.run(
+        *("openssl", "pkey", "-aes256", "-passout", "pass:x"),
+        *("-in", certificates / "server.key"),
+        *("-out", directory / "client.key"),
     )
     client = make_client(Hosts(certs_d=[tmp_path]))
     with pytest.raises(errors.InvalidFile, match="the key is encrypted"):

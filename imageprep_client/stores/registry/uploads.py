@@ -362,9 +362,7 @@ class Uploads:
                 )
             elif isinstance(error, errors.NotFound):
                 error.hint = error.hint or _UNKNOWN
-            failure = getattr(request.body, "failure", None)
-            spoilt = state.used_again and isinstance(error, _OF_UPLOAD)
-            if spoilt and failure is None:
+            if state.used_again and isinstance(error, _OF_UPLOAD):
                 raise errors.ServerFault(
                     str(error), status=_status(error), hint=error.hint
                 ) from None

@@ -131,6 +131,31 @@ def test_chunks_are_tried_once_after_404(
     assert len(server.requests("PUT")) == len(server.requests("PATCH")) == 1
 
 
+def test_content_that_is_sent_again_later(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """An upload that was lost once says nothing about the next one."""
+    server.faults.add(Fault("PUT", larger_than=0, status=404))
+    store = client.destination(server.host, "ns/name")
+    for _ in range(2):
+        store.push(SMALL.descriptor, SMALL.open())
+    assert len(server.requests("PATCH")) == 1
+
+
+def test_chunks_of_a_new_upload_are_refused_for_good(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """That an upload before it was used again is no reason for it."""
+    server.faults.add(Fault("PUT", status=503))
+    server.faults.add(Fault("PUT", status=413))
+    server.faults.add(Fault("PATCH", status=400, times=None))
+    with pytest.raises(errors.Refused):
+        client.destination(server.host, "ns/name").push(
+            SMALL.descriptor, SMALL.open()
+        )
+    assert len(server.requests("PATCH")) == 1
+
+
 def test_broken_content_is_not_completed(
     server: RegistryServer, client: RegistryClient
 ) -> None:

@@ -49,17 +49,19 @@ def test_what_was_refused_unread_goes_on(
     assert len(server.requests("POST", _OPEN)) == 1
 
 
+@pytest.mark.parametrize("status", [400, 404, 416])
 def test_uploads_that_are_gone_are_opened_again(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, client: RegistryClient, status: int
 ) -> None:
     """An upload may be lost between two attempts, whatever the answer is."""
     server.faults.add(Fault("PUT", status=503))
-    server.faults.add(Fault("PUT", status=400))
+    server.faults.add(Fault("PUT", status=status))
     client.destination(server.host, "ns/name").push(
         SMALL.descriptor, SMALL.open()
     )
     assert server.content.store("ns/name").exists(SMALL.descriptor)
     assert len(server.requests("POST", _OPEN)) == 2
+    assert not server.requests("PATCH")
 
 
 @pytest.mark.parametrize("status", [429, 503])

@@ -176,6 +176,20 @@ def test_an_end_that_is_refused_for_now(
     assert sent == ["PATCH", "PUT", "PUT"]
 
 
+def test_a_full_upload_is_not_used_again(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """After the last attempt to complete it the next push begins anew."""
+    server.faults.add(Fault("PUT", status=503, times=5))
+    server.faults.add(MARK)
+    blob = content.blob("end", 300_000)
+    store = client.destination(server.host, "ns/name")
+    with pytest.raises(errors.ServerFault, match="503"):
+        store.push(blob.descriptor, blob.open())
+    store.push(blob.descriptor, blob.open())
+    assert server.content.store("ns/name").exists(blob.descriptor)
+
+
 def test_half_of_a_blob_is_never_completed(
     server: RegistryServer, client: RegistryClient
 ) -> None:

@@ -37,6 +37,8 @@ def read_all(
 ) -> list[RepositoryGraph]:
     """Read tags and manifests of repositories; blobs are not opened.
 
+    The observer is told if the registry refuses to list referrers.
+
     :returns: one graph per repository, sorted by name.
     :raises StoreError: if the content cannot be determined.
     """
@@ -47,6 +49,12 @@ def read_all(
     ]
     observer.phase(Phase.READ, len(readers))
     _run(readers, workers, observer)
+    refusals = [reader.refusal for reader in readers if reader.refusal]
+    if refusals:
+        observer.warning(
+            f"{refusals[0]}; artefacts that only such a list names are left"
+            " out"
+        )
     return [reader.graph() for reader in readers]
 
 
@@ -104,6 +112,7 @@ class _Reader:
     """Reads one repository, step by step.
 
     :param parents: as for `read_parents`.
+    :ivar refusal: why a list of referrers is not available, or empty.
     """
 
     def __init__(
@@ -137,6 +146,7 @@ class _Reader:
         self._parents = parents
         if parents:
             self._ahead = self._referrers = self._prefetches = None
+        self.refusal = ""
         self._lock = threading.Lock()
         self._open = 1
         self._tags: dict[str, str] = {}
@@ -264,6 +274,9 @@ class _Reader:
         try:
             return self._referrers.referrers(subject)
         except errors.NotFound:
+            return ()
+        except errors.Refused as error:
+            self.refusal = str(error)
             return ()
         except errors.InvalidContent as error:
             with self._lock:

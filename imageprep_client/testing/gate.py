@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import json
 import secrets
 import threading
 import time
@@ -116,3 +117,70 @@ class Bearer(Open):
                 return
             for authorization in authorizations:
                 self._tokens.pop(authorization.removeprefix("Bearer "), None)
+
+
+@dataclasses.dataclass
+class Harbor(Open):
+    """Lets in whom Harbor does, and says so as Harbor does.
+
+    Anybody gets a token. That for a wrong password names no user, and permits
+    nothing. The password is asked for after a token that is refused, and for
+    the catalog.
+
+    :ivar actions: those that the user may do.
+    :ivar logins: each Authorization with a password.
+    """
+
+    user: str
+    password: str = dataclasses.field(repr=False)
+    actions: frozenset[str] = frozenset({"pull", "push"})
+    logins: list[str] = dataclasses.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._tokens: dict[str, frozenset[str]] = {}
+        self._request = threading.local()
+
+    def admits(self, authorization: str, scope: str) -> bool:
+        self._request.authorization = authorization
+        action = scope.rpartition(":")[2]
+        if authorization.startswith("Basic "):
+            permitted = action in {*self.actions, "*", ""}
+            return self._knows(authorization) and permitted
+        granted = self._tokens.get(authorization.removeprefix("Bearer "))
+        return granted is not None and (not scope or scope in granted)
+
+    def challenge(self, base: str, scope: str) -> str:
+        if self._request.authorization or scope.startswith("registry:"):
+            return 'Basic realm="harbor"'
+        return f'Bearer realm="{base}/token",service="harbor-registry"'
+
+    def token(self, authorization: str, scopes: Iterable[str]) -> object:
+        known = bool(authorization) and self._knows(authorization)
+        granted = [
+            (kind, name, action)
+            for scope in scopes
+            for kind, name, actions in [scope.split(":", 2)]
+            for action in actions.split(",")
+            if known and action in self.actions
+        ]
+        claims = {
+            "jti": secrets.token_urlsafe(16),
+            "access": [
+                {"type": kind, "name": name, "actions": [action]}
+                for kind, name, action in granted
+            ],
+        }
+        if known:
+            claims["sub"] = self.user
+        payload = base64.urlsafe_b64encode(json.dumps(claims).encode())
+        token = f"e30.{payload.decode().rstrip('=')}.e30"
+        self._tokens[token] = frozenset(map(":".join, granted))
+        return {"token": token, "expires_in": 1800}
+
+    def expire(self) -> None:
+        """No token so far is good any longer."""
+        self._tokens = dict.fromkeys(self._tokens, frozenset())
+
+    def _knows(self, authorization: str) -> bool:
+        self.logins.append(authorization)
+        return Basic(self.user, self.password).admits(authorization, "")

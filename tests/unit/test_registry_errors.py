@@ -29,7 +29,7 @@ from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content, images, streams
 from imageprep_client.testing.faults import Fault
-from imageprep_client.testing.gate import Bearer
+from imageprep_client.testing.gate import Bearer, Harbor, Open
 from imageprep_client.testing.registry import Behaviour, RegistryServer
 from imageprep_client.transfer import engine, graph
 from imageprep_client.transfer.attached import ReferrersPolicy
@@ -104,8 +104,10 @@ def lasting(method: str, status: int, path: str = "", **fault: Any) -> Fault:
     return Fault(method, path, status=status, times=None, **fault)
 
 
-def refused_login(challenge: str | None = None) -> errors.ImagePrepError:
-    gate = Bearer("me", "password")
+def refused_login(
+    challenge: str | None = None, gate: Open | None = None
+) -> errors.ImagePrepError:
+    gate = gate or Bearer("me", "password")
     if challenge:
         gate.challenge = lambda base, scope: challenge  # type: ignore[method-assign]
     with RegistryServer(gate=gate) as server:
@@ -354,6 +356,19 @@ SCENARIOS: dict[str, Callable[[pathlib.Path], errors.ImagePrepError]] = {
     "the quota is used up, or the storage is full": lambda _: error_of(
         push,
         lasting("POST", 403, body=answer("DENIED", "Quota has been exceeded")),
+    ),
+    "the token that they got names no user": lambda _: refused_login(
+        gate=Harbor("me", "password")
+    ),
+    "no login changes that": lambda _: error_of(
+        push, lasting("POST", 403, body=answer("DENIED", "read only mode"))
+    ),
+    "a rule of the registry forbids this": lambda _: error_of(
+        lambda store: streams.put(store, content.image("immutable"), "latest"),
+        lasting("PUT", 412, "/manifests/latest"),
+    ),
+    "a rule of the registry forbids to read this image": lambda _: error_of(
+        resolve, lasting("HEAD", 412), lasting("GET", 412)
     ),
     "not supported by the registry": lambda _: error_of(
         lambda store: store.delete(IMAGE.descriptor), lasting("DELETE", 405)

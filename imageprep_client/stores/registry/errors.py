@@ -47,11 +47,21 @@ _WORDS = {
 #: Remedies for refusals of what was sent.
 _HINTS = {
     405: "the registry may be read-only, or a cache of another one",
+    412: "a rule of the registry forbids this: if it is that for immutable"
+    " tags, use another tag",
     413: "usually a reverse proxy in front of the registry limits the size of"
     " a request, as client_max_body_size of nginx does; raise its limit",
     507: "the quota is used up, or the storage is full: delete images, for"
     " instance with prune, or raise the limit",
 }
+_NO_WRITES = (
+    "no login changes that: wait until the registry takes writes again, or use"
+    " another project"
+)
+_UNAVAILABLE = (
+    "a rule of the registry forbids to read this image, for instance until it"
+    " is signed or scanned"
+)
 _DIGEST_CODES = frozenset({"DIGEST_INVALID"})
 #: Keys of a reason in answers that have no list of errors.
 _OTHER_FORMS = (
@@ -75,6 +85,8 @@ _READS = frozenset({"GET", "HEAD"})
 #: The reasons of Quay and Harbor for a refusal of what exceeds a quota, whose
 #: status is that of denied access.
 _QUOTA = re.compile(r"\bquota\b|exceed the configured upper limit", re.I)
+#: Reasons of Harbor and Quay that no permission of a user changes.
+_READ_ONLY = re.compile(r"\bread[- ]only\b|\bproxy project\b", re.I)
 _SIZE_CODES = frozenset({"SIZE_INVALID"})
 #: Codes about the content that was sent. distribution answers 500 with one of
 #: them when it refuses the URLs of a layer.
@@ -138,7 +150,8 @@ def _error(
     if status == 507 or (sent and status < 500 and _QUOTA.search(said)):
         return errors.NoSpace(message, hint=_HINTS[507])
     if status in (401, 403) or (status == 400 and code in _ACCESS_CODES):
-        return errors.AccessDenied(message)
+        hint = _NO_WRITES if sent and _READ_ONLY.search(said) else None
+        return errors.AccessDenied(message, hint=hint)
     # In response to a read they mean that the request is malformed.
     if sent and code in _DIGEST_CODES:
         return errors.DigestMismatch(message)
@@ -148,6 +161,8 @@ def _error(
         return errors.Refused(message, status=status)
     if (400 <= status < 500 or status == 501) and status not in TEMPORARY:
         hint = _HINTS.get(status) if sent else None
+        if status == 412 and not sent:
+            hint = _UNAVAILABLE
         return errors.Refused(message, hint=hint, status=status)
     return errors.ServerFault(
         message, temporary=status in TEMPORARY, status=status
@@ -254,10 +269,14 @@ def _reason(response: Response) -> tuple[str, str]:
 def _line(text: str) -> str:
     printable = "".join(c if c.isprintable() else " " for c in text)
     line = " ".join(printable.split())
+    half = line[: (len(line) - 2) // 2]
+    if line == f"{half}: {half}":
+        # Harbor gives many reasons twice.
+        line = half
     if len(line) > _MAX_MESSAGE:
         # Keppel quotes the labels and layers before its reason.
-        half = (_MAX_MESSAGE - len(_CUT)) // 2
-        line = line[:half] + _CUT + line[-half:]
+        size = (_MAX_MESSAGE - len(_CUT)) // 2
+        line = line[:size] + _CUT + line[-size:]
     return line
 
 

@@ -473,6 +473,25 @@ def test_attempts_at_what_fails(path: str, name: str) -> None:
         assert len(server.requests("GET", path)) <= 4
 
 
+@pytest.mark.parametrize("status", [200, 405])
+def test_no_list_of_referrers(status: int) -> None:
+    """A registry without the list is verified, and a warning told.
+
+    Harbor gives an empty object for what it has in a cache only.
+    """
+    notes = Recorder()
+    with RegistryServer() as server, RegistryClient() as client:
+        for name in ("ns/a", "ns/b"):
+            sites.add(server.content.store(name), IMAGE, "1")
+        server.faults.add(
+            Fault("GET", "/referrers/", status=status, body=b"{}", times=None)
+        )
+        remote = sites.Remote(client, server.host)
+        assert not sites.verify(remote, observer=notes).problems
+    (warning,) = notes.warnings
+    assert "artefacts that only such a list names are left out" in warning
+
+
 def test_damaged_content_that_becomes_unreadable() -> None:
     """A second look that finds another problem takes none back."""
     policy = RetryPolicy(attempts=3, base=0.001)

@@ -186,12 +186,20 @@ class Authenticator:
         credential = self._credential(repository)
         if credential is None or credential.is_identity:
             basic = None
-        chosen = basic
-        if bearer is not None and bearer.parameters.get("realm"):
+        if bearer and not bearer.parameters.get("realm"):
+            bearer = None
+        own = self._challenges.get(repository) if repository else None
+        if refused and own and own.scheme == "bearer" and not bearer:
+            # Harbor offers the password after every token that it refuses.
+            # Only its catalog wants that.
+            return self._answer(own, repository, scopes, refused, sent_at)
+        if bearer:
             self._realm(bearer)
-            chosen = bearer
+        chosen = bearer or basic
         if chosen is None:
             self._unknown_schemes = " or ".join(challenges)
+            return None
+        if chosen is basic and refused and self._is_ignored(credential):
             return None
         self._challenges[repository] = self._latest = chosen
         try:
@@ -247,28 +255,42 @@ class Authenticator:
                 f"takes a login only by {way}" if way else "asks for no login"
             )
             return f"did not send {of}: the registry {why}"
+        bearer = challenge.scheme == "bearer"
+        realm = self._realm(challenge) if bearer else ""
         hint = f"used {of}, which may be wrong"
-        if challenge.scheme == "bearer":
-            realm = self._realm(challenge)
-            if not self._may_have(realm, credential, repository):
-                scheme, server, _ = urls.origin(realm)
-                why = "is on another site"
-                if scheme == "http":
-                    why = "is another host without TLS"
-                hint = (
-                    f"the credentials for {self._host} were not given to its"
-                    f" token server {server}, which {why}; if that is right,"
-                    f" log in to {urls.authority(realm)} with the same"
-                    " credentials, or name it with --token-server"
-                    f" {self._host}={urls.shown(realm)}"
-                )
-            elif credential in [key.credential for key in list(self._tokens)]:
-                hint = (
-                    f"used {of}, which got a token and may lack the permission"
-                )
-        else:
+        if bearer and not self._may_have(realm, credential, repository):
+            scheme, server, _ = urls.origin(realm)
+            why = "is on another site"
+            if scheme == "http":
+                why = "is another host without TLS"
+            hint = (
+                f"the credentials for {self._host} were not given to its token"
+                f" server {server}, which {why}; if that is right, log in to"
+                f" {urls.authority(realm)} with the same credentials, or name"
+                f" it with --token-server {self._host}={urls.shown(realm)}"
+            )
+        elif self._is_ignored(credential):
+            hint = (
+                f"used {of}, which are probably wrong: the token that they got"
+                " names no user"
+            )
+        elif self._tokens_of(credential):
+            hint = f"used {of}, which got a token and may lack the permission"
+        elif not bearer:
             hint += " or lack the permission"
         return f"{hint}; some registries answer so for what does not exist"
+
+    def _tokens_of(self, credential: RegistryCredential | None) -> list[Token]:
+        return [
+            token
+            for key, token in list(self._tokens.items())
+            if credential is not None and key.credential == credential
+        ]
+
+    def _is_ignored(self, credential: RegistryCredential | None) -> bool:
+        """Whether credentials got tokens, but none that names their user."""
+        tokens = self._tokens_of(credential)
+        return bool(tokens) and all(token.is_of_nobody for token in tokens)
 
     def _credential(self, repository: str) -> RegistryCredential | None:
         # Credential helpers are programs, which run once.

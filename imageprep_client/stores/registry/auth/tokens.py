@@ -15,8 +15,8 @@ import json
 import math
 import re
 import urllib.parse
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 
 from imageprep_client import errors
 from imageprep_client.http import urls
@@ -78,11 +78,13 @@ class Token:
     :ivar header: the Authorization with it.
     :ivar stale_at: the time from which on it is to be replaced, by the clock.
     :ivar since: the time when it was given.
+    :ivar is_of_nobody: whether it names no user and grants less than wanted.
     """
 
     header: str = dataclasses.field(repr=False)
     stale_at: float
     since: float
+    is_of_nobody: bool = False
 
 
 class _BadLogin(errors.AccessDenied):
@@ -96,19 +98,23 @@ class _Login:
     :ivar settled: set once the server answered for good anything but that
         they are wrong.
     :ivar refusals: why they got no token, by the scopes asked for.
+    :ivar ignored: the scopes for which they got a token of nobody.
     """
 
     def __init__(self, turn: Turn) -> None:
         self.turn = turn
         self.settled = False
         self.refusals: dict[tuple[str, ...], str] = {}
+        self.ignored: set[tuple[str, ...]] = set()
 
 
 class TokenServer:
     """Fetches the tokens for one registry.
 
     Credentials that are wrong (401) for a few repositories and got no token so
-    far are not sent again: servers lock users with wrong passwords out.
+    far are not sent again: servers lock users with wrong passwords out. Harbor
+    gives them a token of nobody instead; more of these are fetched without
+    credentials.
 
     :param host: of the registry, for messages.
     :param send: sends a request to a token server.
@@ -157,6 +163,9 @@ class TokenServer:
             known = next(iter(login.refusals.values()))
         if known:
             raise errors.AccessDenied(known)
+        if len(login.ignored) >= _WRONG_AT_MOST:
+            anonymous = dataclasses.replace(wanted, credential=None)
+            return self._fetch(anonymous)
         try:
             token = self._fetch(wanted)
         except _BadLogin as refusal:
@@ -166,7 +175,10 @@ class TokenServer:
             passing = error.temporary or isinstance(error, errors.OutOfTime)
             login.settled = not passing
             raise
-        login.settled = True
+        if token.is_of_nobody:
+            login.ignored.add(wanted.scopes)
+        else:
+            login.settled = True
         return token
 
     def _fetch(self, wanted: TokenRequest) -> Token:
@@ -182,7 +194,7 @@ class TokenServer:
                     str(error), temporary=False, status=response.status
                 )
             raise error
-        return self._read(response, wanted.realm)
+        return self._read(response, wanted)
 
     def _request(self, wanted: TokenRequest) -> Response:
         credential = wanted.credential
@@ -241,7 +253,7 @@ class TokenServer:
             urllib.parse.urlencode(form).encode(),
         )
 
-    def _read(self, response: Response, realm: str) -> Token:
+    def _read(self, response: Response, wanted: TokenRequest) -> Token:
         try:
             document = json.loads(response.body(MAX_TOKEN))
             token = document.get("token") or document.get("access_token")
@@ -257,8 +269,8 @@ class TokenServer:
         ):
             hint = description.page_hint(response)
             unusable = errors.ServerFault(
-                f"{self._host}: token server {urls.shown(realm)} gave no"
-                " usable token",
+                f"{self._host}: token server {urls.shown(wanted.realm)} gave"
+                " no usable token",
                 hint=hint,
                 temporary=hint is None,
             )
@@ -269,7 +281,8 @@ class TokenServer:
             lifetime -= age
         now = self._clock()
         stale_at = now + max(lifetime, 0.0) * _FRESH
-        return Token(f"Bearer {token}", stale_at, now)
+        is_of_nobody = _is_of_nobody(token, wanted.scopes)
+        return Token(f"Bearer {token}", stale_at, now, is_of_nobody)
 
 
 def _age(issued_at: str, response: Response) -> float:
@@ -291,9 +304,38 @@ def _lifetime(token: str) -> float:
     The tokens of Quay are JSON Web Tokens, valid for an hour.
     """
     try:
-        claims = base64.urlsafe_b64decode(f"{token.split('.')[1]}===")
-        document = json.loads(claims)
-        lifetime = float(document["exp"] - document["iat"])
+        claims = _claims(token)
+        lifetime = float(claims["exp"] - claims["iat"])
     except errors.MALFORMED:
         return _LIFETIME
     return max(lifetime, _LIFETIME) if math.isfinite(lifetime) else _LIFETIME
+
+
+def _is_of_nobody(token: str, scopes: Iterable[str]) -> bool:
+    """Whether a token names no user and grants less than these scopes.
+
+    A JSON Web Token has a subject unless the client did not log in. Only the
+    claims of the specification are understood.
+    """
+    try:
+        claims = _claims(token)
+        granted = {
+            (entry["type"], entry["name"], action)
+            for entry in claims["access"]
+            for action in entry["actions"]
+        }
+        if claims.get("sub"):
+            return False
+    except errors.MALFORMED:
+        return False
+    for scope in scopes:
+        kind, _, rest = scope.partition(":")
+        name, _, actions = rest.rpartition(":")
+        if any((kind, name, one) not in granted for one in actions.split(",")):
+            return True
+    return False
+
+
+def _claims(token: str) -> Any:
+    """The claims of a JSON Web Token, which is not verified."""
+    return json.loads(base64.urlsafe_b64decode(f"{token.split('.')[1]}==="))

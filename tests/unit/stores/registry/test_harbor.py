@@ -1,0 +1,171 @@
+"""Harbor, the registry with projects."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.stores.registry.auth.credentials import Credentials
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.endpoints.hosts import Hosts
+from imageprep_client.testing import content
+from imageprep_client.testing.faults import Fault
+from imageprep_client.testing.gate import Harbor
+from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.streams import put
+
+IMAGE = content.image("harbor")
+PASSWORD = "Zz9Secret"
+
+
+def logged_in(
+    server: RegistryServer, password: str = PASSWORD
+) -> RegistryClient:
+    """A client with a user and a password."""
+    known = Credentials({server.host: ("me", password)})
+    return RegistryClient(Hosts(credentials=known))
+
+
+def test_wrong_passwords_are_sent_a_few_times() -> None:
+    """Tokens of nobody count as refusals, and no password follows them."""
+    gate = Harbor("me", PASSWORD)
+    with RegistryServer(gate=gate) as server, logged_in(server, "x") as client:
+
+        def resolve(number: int) -> str:
+            with pytest.raises(errors.AccessDenied) as caught:
+                client.destination(server.host, f"p/{number}").resolve("1")
+            return str(caught.value.hint)
+
+        with ThreadPoolExecutor(20) as pool:
+            hints = set(pool.map(resolve, range(20)))
+        assert len(gate.logins) == 3
+        (hint,) = hints
+        assert "probably wrong: the token that they got names no user" in hint
+
+
+def test_a_missing_permission_is_no_wrong_password() -> None:
+    """A token that names the user shows that the password is right."""
+    gate = Harbor("me", PASSWORD, actions=frozenset({"pull"}))
+    with RegistryServer(gate=gate) as server, logged_in(server) as client:
+        blob = content.blob("denied", 1000)
+        store = client.destination(server.host, "p/name")
+        with pytest.raises(errors.NotFound):
+            store.resolve("latest")
+        with pytest.raises(errors.AccessDenied) as caught:
+            store.push(blob.descriptor, blob.open())
+        assert "which got a token" in str(caught.value.hint)
+        sent = [request.headers for request in server.requests(path="/v2/p/")]
+        assert not any(
+            headers.get("Authorization", "").startswith("Basic")
+            for headers in sent
+        )
+
+
+def test_expired_tokens_are_replaced() -> None:
+    """A token that expired is replaced, though the password is asked for."""
+    gate = Harbor("me", PASSWORD)
+    with RegistryServer(gate=gate) as server, logged_in(server) as client:
+        put(server.content.store("p/name"), IMAGE, "1")
+        store = client.store(server.host, "p/name")
+        store.resolve("1")
+        gate.expire()
+        store.exists(IMAGE.descriptor)
+        gate.expire()
+        store.resolve("1")
+        assert len(server.requests("GET", "/token")) == 3
+        assert len(gate.logins) == 3
+
+
+def test_tokens_of_anybody_are_replaced() -> None:
+    """Without a user, a token that is refused is replaced as well."""
+
+    class Public(Harbor):
+        def token(self, authorization: str, scopes: Iterable[str]) -> object:
+            pair = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
+            return super().token(f"Basic {pair}", scopes)
+
+    gate = Public("me", PASSWORD)
+    with RegistryServer(gate=gate) as server, RegistryClient() as client:
+        put(server.content.store("p/name"), IMAGE, "1")
+        store = client.store(server.host, "p/name")
+        store.resolve("1")
+        gate.expire()
+        assert store.resolve("1") == IMAGE.descriptor
+
+
+def test_catalog_of_an_administrator() -> None:
+    """The catalog is read with the password where a token does not do."""
+    with RegistryServer(gate=Harbor("me", PASSWORD)) as server:
+        put(server.content.store("p/name"), IMAGE, "1")
+        with logged_in(server) as client:
+            assert client.catalog(server.host).repositories() == ["p/name"]
+
+
+def test_catalog_with_a_wrong_password() -> None:
+    """A password that got a token of nobody is not sent to the registry."""
+    gate = Harbor("me", PASSWORD)
+    with RegistryServer(gate=gate) as server, logged_in(server, "x") as client:
+        with pytest.raises(errors.AccessDenied, match="authentication"):
+            client.catalog(server.host).repositories()
+        assert len(gate.logins) == 1
+
+
+def refused(status: int, message: str, method: str = "") -> Fault:
+    """A refusal as Harbor words it."""
+    body = json.dumps({"errors": [{"code": "DENIED", "message": message}]})
+    return Fault(method, "/p/", status=status, body=body.encode(), times=None)
+
+
+def failure(fault: Fault) -> errors.StoreError:
+    """The failure of the push of an image."""
+    with RegistryServer() as server, RegistryClient() as client:
+        server.faults.add(fault)
+        with pytest.raises(errors.StoreError) as caught:
+            put(client.destination(server.host, "p/name"), IMAGE, "1")
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "The system is in read only mode. Any modification is prohibited.",
+        "can not push artifact to a proxy project: proxy",
+    ],
+)
+def test_what_no_login_changes(message: str) -> None:
+    """The hint does not blame credentials for a registry without writes."""
+    error = failure(refused(403, message, "POST"))
+    assert isinstance(error, errors.AccessDenied)
+    assert message in str(error)
+    assert "no login changes that" in str(error.hint)
+
+
+def test_immutable_tags() -> None:
+    """The hint says how to get around a rule."""
+    message = "Failed to process request due to 'p:1' configured as immutable."
+    error = failure(refused(412, message, "PUT"))
+    assert message in str(error)
+    assert "use another tag" in str(error.hint)
+
+
+def test_images_that_may_not_be_pulled() -> None:
+    """The hint says what forbids to read an image."""
+    message = "The image is not signed by cosign."
+    with RegistryServer() as server, RegistryClient() as client:
+        server.faults.add(refused(412, message))
+        with pytest.raises(errors.Refused, match=message) as caught:
+            client.store(server.host, "p/name").resolve("1")
+        assert "until it is signed or scanned" in str(caught.value.hint)
+
+
+def test_reasons_are_told_once() -> None:
+    """A reason that the registry gives twice is shortened, and not cut."""
+    reason = f"unauthorized to access repository: p/{'n' * 120}, action: push"
+    error = failure(refused(403, f"{reason}: {reason}", "POST"))
+    assert str(error).count("unauthorized") == 1
+    assert f"{reason} (POST" in str(error)

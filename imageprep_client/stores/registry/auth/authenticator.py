@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from typing import Literal
 
 from imageprep_client import errors
 from imageprep_client.http import urls
@@ -73,6 +75,9 @@ class Authenticator:
         self._unknown_schemes = ""
         self._version_challenge: str | None = None
         self._checking = Turn(retrier.stop)
+        self._logging_in = Turn(retrier.stop)
+        # Whether the registry has accepted the password, or the refusal.
+        self._login: errors.StoreError | Literal[True] | None = None
         self._tokens: dict[TokenRequest, Token] = {}
         # Those of them that no response has accepted so far.
         self._untried: set[str] = set()
@@ -316,8 +321,10 @@ class Authenticator:
         """
         credential = self._credential(repository)
         if challenge.scheme == "basic":
-            basic = credential.basic if credential else None
-            return basic if basic != refused else None
+            if credential is None or credential.basic == refused:
+                return None
+            self._check_login(credential)
+            return credential.basic
         realm = self._realm(challenge)
         if credential and not self._may_have(realm, credential, repository):
             credential = None
@@ -357,6 +364,32 @@ class Authenticator:
             if again or token.stale_at <= now:
                 return fetch()
             return token.header
+
+    def _check_login(self, credential: RegistryCredential) -> None:
+        """Check the password for a whole registry by its version check, once.
+
+        Directories behind registries (LDAP) lock users out who send a wrong
+        password several times.
+
+        :raises AccessDenied: if it is wrong.
+        """
+        if self._login is True or credential != self._credential(""):
+            return
+        with self._logging_in.taken():
+            if self._login is None:
+                self._retrier.wait()
+                headers = {"Authorization": credential.basic}
+                check = self._send(f"{self._base}/v2/", headers)
+                if check.status == 401:
+                    self._login = answers.from_response(
+                        check, f"{self._host}: login"
+                    )
+                elif check.status not in answers.TEMPORARY:
+                    self._login = True
+                check.discard()
+            if isinstance(self._login, errors.StoreError):
+                # Callers change the error that they get.
+                raise copy.copy(self._login)
 
     def _may_have(
         self, realm: str, credential: RegistryCredential, repository: str

@@ -28,7 +28,7 @@ from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Bearer
-from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.registry import LoggedRequest, RegistryServer
 from imageprep_client.testing.streams import put
 
 MakeClient = Callable[..., RegistryClient]
@@ -437,6 +437,56 @@ def test_wrong_passwords_are_sent_a_few_times(
         assert "used the credentials of me" in hint
 
 
+def with_login(server: RegistryServer) -> list[LoggedRequest]:
+    return [r for r in server.log if "Authorization" in r.headers]
+
+
+def test_wrong_passwords_are_sent_once_without_tokens(
+    make_client: MakeClient,
+) -> None:
+    """Directories behind registries lock users out after a few."""
+    with RegistryServer(gate=Basic("me", PASSWORD)) as server:
+        client = with_password(make_client, server, "another")
+
+        def resolve(number: int) -> str:
+            store = client.destination(server.host, f"ns/{number}")
+            with pytest.raises(errors.AccessDenied) as caught:
+                store.resolve("latest")
+            assert "used the credentials of me" in str(caught.value.hint)
+            return str(caught.value)
+
+        with ThreadPoolExecutor(20) as pool:
+            told = set(pool.map(resolve, range(20)))
+        assert len(with_login(server)) == 1
+        check = f"GET http://{server.host}/v2/ 401"
+    assert told == {f"{server.host}: login: authentication required ({check})"}
+
+
+def test_passwords_for_some_repositories_only(make_client: MakeClient) -> None:
+    """They are not held against what all of a registry wants."""
+    with RegistryServer(gate=Basic("me", PASSWORD)) as server:
+        fill(server)
+        server.faults.add(Fault(path="^/v2/$", status=401, times=None))
+        known = {f"{server.host}/ns": ("me", PASSWORD)}
+        client = make_client(Hosts(credentials=Credentials(known)))
+        found = client.store(server.host, "ns/name").resolve("latest")
+        assert found == IMAGE.descriptor
+
+
+@pytest.mark.parametrize("status", [403, 404, 429, 503])
+def test_version_checks_that_do_not_tell(
+    make_client: MakeClient, status: int
+) -> None:
+    """A password is wrong only where the version check says so."""
+    with RegistryServer(gate=Basic("me", PASSWORD)) as server:
+        fill(server)
+        server.faults.add(Fault(path="^/v2/$", status=status, times=None))
+        found = with_password(make_client, server).store(
+            server.host, "ns/name"
+        )
+        assert found.resolve("latest") == IMAGE.descriptor
+
+
 def test_refusals_of_single_repositories(make_client: MakeClient) -> None:
     """A token server that refuses tokens for some repositories is asked for
     those of others.
@@ -553,6 +603,12 @@ def test_refusal_of_a_request_without_password(
         registry.call(first, {200}).discard()
 
 
+def version_checks(server: RegistryServer) -> list[LoggedRequest]:
+    """Those without a login."""
+    checks = server.requests("GET", "^/v2/$")
+    return [r for r in checks if "Authorization" not in r.headers]
+
+
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_challenge_of_the_version_check(
     make_client: MakeClient, gate: Basic | Bearer, status: int
@@ -563,7 +619,7 @@ def test_challenge_of_the_version_check(
         server.faults.add(Fault(path="/manifests/", status=status))
         store = opened(make_client, server)
         assert store.resolve("latest") == IMAGE.descriptor
-        assert len(server.requests("GET", "^/v2/$")) == 1
+        assert len(version_checks(server)) == 1
 
 
 @pytest.mark.parametrize("status", [429, 502, 503])
@@ -577,7 +633,7 @@ def test_version_check_that_fails_for_now(
         server.faults.add(Fault(path="^/v2/$", status=status))
         store = opened(make_client, server)
         assert store.resolve("latest") == IMAGE.descriptor
-        assert len(server.requests("GET", "^/v2/$")) == 2
+        assert len(version_checks(server)) == 2
 
 
 @pytest.mark.parametrize("known", [True, False])

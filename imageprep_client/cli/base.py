@@ -89,6 +89,7 @@ class Command(command.Command):
         if not gc.get_freeze_count():
             gc.freeze()
         self._failures: list[errors.ImagePrepError] = []
+        self._written: list[str] = []
         started = time.monotonic()
         with contextlib.ExitStack() as stack:
             stack.enter_context(log.made_printable())
@@ -104,6 +105,7 @@ class Command(command.Command):
         if self.summary:
             parts = [
                 f"{self.summary} in {wording.duration(spent)}",
+                *(f"report written to {path}" for path in self._written),
                 self.next_step,
             ]
             self.tell("; ".join(filter(None, parts)))
@@ -171,10 +173,13 @@ class Command(command.Command):
             "summary": self.summary,
             **(self.report or {}),
         }
-        for problem in report.write(
+        for path, problem in report.write(
             parsed_args, fields, self._failures, self.page
         ):
-            status = max(status, self._tell_error(problem, status=1))
+            if problem:
+                status = max(status, self._tell_error(problem, status=1))
+            else:
+                self._written.append(path)
         return status
 
     def log_file(self, parsed_args: argparse.Namespace) -> str | None:

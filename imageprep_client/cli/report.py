@@ -78,12 +78,12 @@ def write(
     fields: Mapping[str, Any],
     failures: Sequence[errors.ImagePrepError],
     page: str | None,
-) -> Iterator[errors.ImagePrepError]:
+) -> Iterator[tuple[str, errors.ImagePrepError | None]]:
     """Write the requested reports.
 
     :param fields: those of the command and of its life cycle.
     :param page: the report as HTML, if the command makes one.
-    :returns: an error for each report that cannot be written.
+    :returns: the path of each report, and why it could not be written.
     """
     texts = {}
     if path := getattr(parsed_args, "report", None):
@@ -106,4 +106,6 @@ def write(
         try:
             files.write(path, text)
         except (errors.InvalidFile, errors.NoSpace) as error:
-            yield error
+            yield path, error
+        else:
+            yield path, None

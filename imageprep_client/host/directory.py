@@ -14,6 +14,7 @@ import os
 import secrets
 import shutil
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,8 @@ class Directory(ReadableDirectory):
     ) -> None:
         super().__init__(path)
         self._public = public
+        # Nothing is put into a new directory before it has its mode.
+        self._making = threading.RLock()
 
     def _writable(self, path: str) -> tuple[OpenDirectory, str]:
         above, name = self._split(path)
@@ -193,16 +196,17 @@ class Directory(ReadableDirectory):
         """
         if not path:
             return
-        with contextlib.suppress(FileNotFoundError):
+        with self._making:
+            with contextlib.suppress(FileNotFoundError):
+                self._require(path)
+                return
+            self.make_directory(split(path)[0])
+            parent, name = self._writable(path)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, mode, dir_fd=parent.descriptor)
+                if self._public:
+                    self._change_mode(path, mode)
             self._require(path)
-            return
-        self.make_directory(split(path)[0])
-        parent, name = self._writable(path)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(name, mode, dir_fd=parent.descriptor)
-            if self._public:
-                self._change_mode(path, mode)
-        self._require(path)
 
     def _require(self, path: str) -> None:
         try:

@@ -93,7 +93,10 @@ def bound(
     """The sockets that listen for a tree, and the URL."""
     address = Address.parse(listen)
     if not os.path.isdir(tree):
-        raise errors.NotFound(f"{tree}: no such directory")
+        absence = (
+            "not a directory" if os.path.exists(tree) else "no such directory"
+        )
+        raise errors.NotFound(f"{tree}: {absence}")
     sockets = listener.bind(address, idle)
     try:
         port = sockets[0].getsockname()[1]

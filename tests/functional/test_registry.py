@@ -78,14 +78,15 @@ def test_bad_address(
     assert result.stdout == ""
 
 
-def test_no_tree(openstack: base.OpenStack) -> None:
-    """A tree that is not there cannot be served."""
+@pytest.mark.parametrize(
+    ("tree", "reason"),
+    [("/nowhere/images", "no such directory"), ("file", "not a directory")],
+)
+def test_no_tree(openstack: base.OpenStack, tree: str, reason: str) -> None:
+    """A tree that is not there, or is a file, cannot be served."""
+    (openstack.home / "file").touch()
     openstack(
-        *SERVE,
-        "--image-serve",
-        "/nowhere/images",
-        status=2,
-        stderr="/nowhere/images: no such directory",
+        *(*SERVE, "--image-serve", tree), status=2, stderr=f"{tree}: {reason}"
     )
 
 

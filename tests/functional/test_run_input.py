@@ -643,6 +643,25 @@ def test_disk_of_a_result_is_full(
         assert (site.home / "disk/out.yaml").read_text() == ""
 
 
+@pytest.mark.needs_root
+def test_disk_of_a_report_is_full(
+    site: Deployment, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The summary names the reports that were written, and no other."""
+    with small_disk(site.home / "disk", "size=64k", caplog):
+        (site.home / "disk/filler").write_bytes(bytes(64 * 1024))
+        (site.home / "disk/report.html").touch()
+        done = site.run(
+            *(*TREE, "--report", "report.json"),
+            *("--report-html", "disk/report.html"),
+            status=1,
+            stderr=r"disk/report.html: [^\n]*no space left on device"
+            r"(\nhint: .*)?",
+        )
+    assert "report written to report.json" in done.summary
+    assert "report.html" not in done.summary
+
+
 def test_tree_and_layout(site: Deployment) -> None:
     """A destination in a directory contradicts --image-serve."""
     site.environment(site.entry(push_destination="oci:images"))

@@ -71,7 +71,7 @@ class _Preload(base.Lister):
         for row in result.sites:
             self.tell(_site(row))
         self.summary = _summary(result)
-        self.next_step = self._next_step(parsed_args, result)
+        self.next_step = _next_step(result)
         return _table(result)
 
     def _request(self, parsed_args: argparse.Namespace) -> PreloadRequest:
@@ -114,20 +114,17 @@ class _Preload(base.Lister):
             observer=observer,
         )
 
-    def _next_step(
-        self, parsed_args: argparse.Namespace, result: PreloadResult
-    ) -> str:
-        parts = []
-        if parsed_args.report:
-            parts.append(f"report written to {parsed_args.report}")
-        if estimate := result.estimate:
-            waves = wording.counted(estimate.waves, "wave")
-            spent = wording.duration(estimate.seconds)
-            parts.append(f"a run would take about {spent} in {waves}")
-            parts.append("nothing was changed; next: preload run")
-        elif result.failed:
-            parts.append("the next preload run does what is missing")
-        return "; ".join(parts)
+
+def _next_step(result: PreloadResult) -> str:
+    """What a run would take, or does after a failure."""
+    if estimate := result.estimate:
+        waves = wording.counted(estimate.waves, "wave")
+        spent = wording.duration(estimate.seconds)
+        return (
+            f"a run would take about {spent} in {waves}; nothing was changed;"
+            " next: preload run"
+        )
+    return "the next preload run does what is missing" if result.failed else ""
 
 
 class PreloadRun(_Preload):

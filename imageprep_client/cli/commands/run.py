@@ -122,8 +122,6 @@ def _next_step(
         places.append(f"parameters written to {path}")
     if plan:
         places.append(f"parameters written into plan {plan}")
-    for name in filter(None, (parsed_args.report, parsed_args.report_html)):
-        places.append(f"report written to {name}")
     if carried:
         places.append(
             f"{wording.size(carried)} written to {parsed_args.carry}; next,"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import errno
 import os
 import shutil
 import socket
+import stat
 import threading
 from pathlib import Path
 
@@ -170,6 +172,22 @@ def test_swapped_while_it_is_written(top: Path, outside: Path) -> None:
         done.set()
         swapper.join()
     assert os.listdir(outside) == ["precious"]
+
+
+def test_modes_of_directories_that_threads_make(top: Path) -> None:
+    """What one thread has made is readable by all before another one puts
+    anything into it, whatever the umask is.
+    """
+    directory = Directory(top, public=True)
+    before = os.umask(0o077)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(8) as threads:
+            paths = [f"{n}/a/{k}" for n in range(80) for k in range(8)]
+            list(threads.map(directory.make_directory, paths))
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in top.rglob("*")}
+    assert modes == {0o755}
 
 
 def test_strangers_directory_is_not_written(top: Path) -> None:

@@ -11,6 +11,7 @@ import random
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -262,6 +263,13 @@ def make_certificate(directory: Path) -> Path:
         *("-keyout", f"{server}.key", "-out", f"{server}.crt"),
     )
     return directory / "ca.crt"
+
+
+def tls_context(directory: Path) -> ssl.SSLContext:
+    """The context of a server with what `make_certificate` made."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / "server.crt", directory / "server.key")
+    return context
 
 
 def _write_htpasswd(path: Path, user: str, password: str) -> None:

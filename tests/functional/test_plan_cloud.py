@@ -6,7 +6,6 @@ import json
 import re
 import secrets
 import signal
-import ssl
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -163,8 +162,7 @@ def test_authority_of_the_certificate(
 ) -> None:
     """With --os-cacert, keystone and swift are verified by that."""
     authority = servers.make_certificate(tmp_path)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    context = servers.tls_context(tmp_path)
     keystone = services.identity.split("/")[2]
     swift = services.object_store.split("/")[2]
     with (

@@ -6,7 +6,6 @@ import contextlib
 import json
 import pathlib
 import re
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -155,10 +154,7 @@ def unverified(directory: pathlib.Path) -> errors.ImagePrepError:
     for name in ("own", "other"):
         (directory / name).mkdir()
         servers.make_certificate(directory / name)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(
-        directory / "own/server.crt", directory / "own/server.key"
-    )
+    context = servers.tls_context(directory / "own")
     hosts = Hosts(cacert=str(directory / "other/ca.crt"))
     return error_of(resolve, hosts=hosts, tls=context)
 

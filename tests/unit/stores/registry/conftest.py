@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -52,11 +51,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def secure(certificates: Path) -> Iterator[RegistryServer]:
     """A registry that speaks TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(
-        certificates / "server.crt", certificates / "server.key"
-    )
-    with RegistryServer(tls=context) as server:
+    with RegistryServer(tls=servers.tls_context(certificates)) as server:
         yield server
 
 

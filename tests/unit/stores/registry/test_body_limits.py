@@ -12,6 +12,7 @@ from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content, images
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.streams import push
 from imageprep_client.transfer import engine
 from tests.recorder import Recorder
 
@@ -68,9 +69,7 @@ def test_small_content_is_divided(
 ) -> None:
     """A limit below a megabyte is met by chunks of half the content."""
     limit(server, 30_000)
-    client.destination(server.host, "ns/name").push(
-        SMALL.descriptor, SMALL.open()
-    )
+    push(client.destination(server.host, "ns/name"), SMALL)
     assert server.content.store("ns/name").exists(SMALL.descriptor)
     assert len(server.requests("PATCH")) == 2
 
@@ -81,9 +80,7 @@ def test_least_chunks(server: RegistryServer, client: RegistryClient) -> None:
     server.faults.add(
         Fault("POST", headers={"OCI-Chunk-Min-Length": "40000"}, times=None)
     )
-    client.destination(server.host, "ns/name").push(
-        SMALL.descriptor, SMALL.open()
-    )
+    push(client.destination(server.host, "ns/name"), SMALL)
     sizes = [r.headers["Content-Length"] for r in server.requests("PATCH")]
     assert sizes == ["40000", "10000"]
 
@@ -150,9 +147,7 @@ def test_chunks_of_a_new_upload_are_refused_for_good(
     server.faults.add(Fault("PUT", status=413))
     server.faults.add(Fault("PATCH", status=400, times=None))
     with pytest.raises(errors.Refused):
-        client.destination(server.host, "ns/name").push(
-            SMALL.descriptor, SMALL.open()
-        )
+        push(client.destination(server.host, "ns/name"), SMALL)
     assert len(server.requests("PATCH")) == 1
 
 

@@ -19,7 +19,7 @@ from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Bearer
 from imageprep_client.testing.registry import RegistryServer
-from imageprep_client.testing.streams import put
+from imageprep_client.testing.streams import push, put
 
 MakeClient = Callable[..., RegistryClient]
 PASSWORD = "Zz9Secret"
@@ -200,9 +200,7 @@ def test_writes_keep_their_method(
     guarded.faults.add(Fault("POST", status=status, headers=headers))
     blob = content.blob("new")
     with pytest.raises(errors.ServerFault, match=str(status)):
-        trusted.store(guarded.host, "ns/new").push(
-            blob.descriptor, blob.open()
-        )
+        push(trusted.store(guarded.host, "ns/new"), blob)
     assert not other.log
 
 
@@ -230,9 +228,7 @@ def test_bad_upload_locations(
     guarded.faults.add(Fault("POST", status=202, headers=headers, times=None))
     blob = content.blob("new")
     with pytest.raises(errors.ServerFault):
-        trusted.store(guarded.host, "ns/new").push(
-            blob.descriptor, blob.open()
-        )
+        push(trusted.store(guarded.host, "ns/new"), blob)
     assert not guarded.requests("PUT")
 
 
@@ -450,9 +446,7 @@ def test_refused_uploads(
     guarded.faults.add(Fault("PUT", status=status, body=body, times=None))
     blob = content.blob("new")
     with pytest.raises(expected):
-        trusted.store(guarded.host, "ns/new").push(
-            blob.descriptor, blob.open()
-        )
+        push(trusted.store(guarded.host, "ns/new"), blob)
 
 
 @pytest.mark.parametrize(
@@ -473,9 +467,7 @@ def test_quotas(
     guarded.faults.add(Fault("PUT", status=403, body=body, times=None))
     blob = content.blob("new")
     with pytest.raises(errors.NoSpace, match=reason[:20]) as caught:
-        trusted.store(guarded.host, "ns/new").push(
-            blob.descriptor, blob.open()
-        )
+        push(trusted.store(guarded.host, "ns/new"), blob)
     assert "credentials" not in str(caught.value.hint)
 
 
@@ -497,9 +489,7 @@ def test_other_mentions_of_quotas(
     store = trusted.store(guarded.host, "ns/new")
     blob = content.blob("new")
     with pytest.raises(expected, match="quota exceeded") as caught:
-        store.fetch(blob.descriptor) if method == "GET" else store.push(
-            blob.descriptor, blob.open()
-        )
+        store.fetch(blob.descriptor) if method == "GET" else push(store, blob)
     assert type(caught.value) is expected
 
 

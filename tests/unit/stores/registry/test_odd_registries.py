@@ -887,9 +887,7 @@ def test_pages_with_a_reason(
     server.faults.add(Fault("POST", status=400, body=page, times=None))
     blob = content.blob("page")
     with pytest.raises(errors.Refused, match="Request Header Too Large"):
-        client.destination(server.host, "ns/name").push(
-            blob.descriptor, blob.open()
-        )
+        push(client.destination(server.host, "ns/name"), blob)
 
 
 def test_deletion_of_a_tag_without_access(

@@ -186,10 +186,7 @@ def test_proxies_with_tls(
     certificates: Path,
 ) -> None:
     """A proxy is verified, even for a registry that is not."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(
-        certificates / "server.crt", certificates / "server.key"
-    )
+    context = servers.tls_context(certificates)
     hosts = {"plain.test:5000": server.host, "tls.test:443": secure.host}
     insecure = ["plain.test", "tls.test"]
     with Proxy(hosts, "me:Zz9", tls=context) as proxy:

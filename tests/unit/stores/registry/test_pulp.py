@@ -16,7 +16,7 @@ from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Bearer
 from imageprep_client.testing.registry import Behaviour, RegistryServer
-from imageprep_client.testing.streams import put
+from imageprep_client.testing.streams import push, put
 
 #: Pulp marks all its answers.
 MARK = Fault(
@@ -151,9 +151,7 @@ def test_content_is_sent_before_its_digest(
     server.faults.add(Fault("PUT", status=503))
     server.faults.add(MARK)
     blob = content.blob("in parts", size)
-    client.destination(server.host, "ns/name").push(
-        blob.descriptor, blob.open()
-    )
+    push(client.destination(server.host, "ns/name"), blob)
     assert server.content.store("ns/name").exists(blob.descriptor)
     (part,) = server.requests("PATCH")
     assert part.headers["Content-Length"] == str(size)

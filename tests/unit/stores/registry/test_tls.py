@@ -264,10 +264,7 @@ def test_client_certificate(
     certificates: Path, make_client: MakeClient, tmp_path: Path
 ) -> None:
     """A registry that wants a certificate of its client gets it."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(
-        certificates / "server.crt", certificates / "server.key"
-    )
+    context = servers.tls_context(certificates)
     context.load_verify_locations(certificates / "ca.crt")
     context.verify_mode = ssl.CERT_REQUIRED
     with RegistryServer(tls=context) as server:
@@ -418,11 +415,8 @@ def test_redirects_to_a_default_port(
 
 def test_client_certificate_that_is_missing(certificates: Path) -> None:
     """A server that wants a certificate and gets none says so."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = servers.tls_context(certificates)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(
-        certificates / "server.crt", certificates / "server.key"
-    )
     context.load_verify_locations(certificates / "ca.crt")
     context.verify_mode = ssl.CERT_REQUIRED
     with RegistryServer(tls=context) as server:
@@ -448,10 +442,7 @@ def test_token_servers_stay_with_tls(
     certificates: Path, make_client: MakeClient
 ) -> None:
     """Behind a proxy that ends TLS, a registry names itself without it."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(
-        certificates / "server.crt", certificates / "server.key"
-    )
+    context = servers.tls_context(certificates)
     gate = Bearer(anonymous=True)
     with RegistryServer(tls=context, gate=gate) as server:
         gate.realm = f"http://{server.host}/token"

@@ -14,6 +14,7 @@ from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.streams import push
 
 SMALL = content.blob("uploads", 50_000)
 LARGE = content.blob("uploads", 3_000_000)
@@ -56,9 +57,7 @@ def test_uploads_that_are_gone_are_opened_again(
     """An upload may be lost between two attempts, whatever the answer is."""
     server.faults.add(Fault("PUT", status=503))
     server.faults.add(Fault("PUT", status=status))
-    client.destination(server.host, "ns/name").push(
-        SMALL.descriptor, SMALL.open()
-    )
+    push(client.destination(server.host, "ns/name"), SMALL)
     assert server.content.store("ns/name").exists(SMALL.descriptor)
     assert len(server.requests("POST", _OPEN)) == 2
     assert not server.requests("PATCH")
@@ -186,9 +185,7 @@ def test_uploads_below_another_path(
     server.faults.add(Fault("POST", headers=headers, times=None))
     server.faults.add(Fault("PUT", "/v2/name/", status=405))
     with pytest.raises(errors.Refused) as caught:
-        client.destination(server.host, "ns/name").push(
-            SMALL.descriptor, SMALL.open()
-        )
+        push(client.destination(server.host, "ns/name"), SMALL)
     assert "rewrite Location" in str(caught.value.hint)
 
 
@@ -202,9 +199,7 @@ def test_uploads_at_another_path_that_are_not_permitted(
     server.faults.add(Fault("POST", headers=headers, times=None))
     server.faults.add(Fault("PUT", status=403, body=b"", times=None))
     with pytest.raises(errors.AccessDenied) as caught:
-        client.destination(server.host, "ns/name").push(
-            SMALL.descriptor, SMALL.open()
-        )
+        push(client.destination(server.host, "ns/name"), SMALL)
     assert "podman login" in str(caught.value.hint)
     assert "names this address" in str(caught.value.hint)
 
@@ -217,9 +212,7 @@ def test_refusals_of_an_upload_that_was_used_again(
     server.faults.add(Fault("PUT", status=405))
     client = make_client(policy=RetryPolicy(attempts=2, base=0.001))
     with pytest.raises(errors.ServerFault) as caught:
-        client.destination(server.host, "ns/name").push(
-            SMALL.descriptor, SMALL.open()
-        )
+        push(client.destination(server.host, "ns/name"), SMALL)
     assert caught.value.status == 405
     assert "read-only" in str(caught.value.hint)
 

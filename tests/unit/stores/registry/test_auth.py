@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import math
 import threading
@@ -27,7 +28,7 @@ from imageprep_client.stores.registry.repository import Request
 from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
-from imageprep_client.testing.gate import Basic, Bearer
+from imageprep_client.testing.gate import Basic, Bearer, Open
 from imageprep_client.testing.registry import LoggedRequest, RegistryServer
 from imageprep_client.testing.streams import put
 
@@ -56,8 +57,12 @@ def gate(request: pytest.FixtureRequest) -> Basic | Bearer:
     return kind("me", PASSWORD)
 
 
-def fill(server: RegistryServer) -> None:
-    put(server.content.store("ns/name"), IMAGE, "latest")
+@contextlib.contextmanager
+def filled(gate: Open) -> Iterator[RegistryServer]:
+    """A registry with an image."""
+    with RegistryServer(gate=gate) as server:
+        put(server.content.store("ns/name"), IMAGE, "latest")
+        yield server
 
 
 @pytest.mark.parametrize(
@@ -118,8 +123,7 @@ def test_whole_copy(make_client: MakeClient, gate: Basic | Bearer) -> None:
 
 def test_mount_needs_both_repositories(make_client: MakeClient) -> None:
     """A token for a mount allows to read where the blob is."""
-    with RegistryServer(gate=Bearer("me", PASSWORD)) as server:
-        fill(server)
+    with filled(Bearer("me", PASSWORD)) as server:
         store = opened(make_client, server, "ns/other")
         assert store.mount(IMAGE.parts[0].descriptor, "ns/name")
         (token,) = server.requests("GET", "/token")
@@ -128,8 +132,7 @@ def test_mount_needs_both_repositories(make_client: MakeClient) -> None:
 
 def test_asks_once(make_client: MakeClient, gate: Basic | Bearer) -> None:
     """After the first challenge, each request brings what is wanted."""
-    with RegistryServer(gate=gate) as server:
-        fill(server)
+    with filled(gate) as server:
         store = opened(make_client, server)
         for _ in range(5):
             store.resolve("latest")
@@ -139,8 +142,7 @@ def test_asks_once(make_client: MakeClient, gate: Basic | Bearer) -> None:
 
 def test_tokens_of_other_repositories(make_client: MakeClient) -> None:
     """A second repository gets its token without another refusal."""
-    with RegistryServer(gate=Bearer(anonymous=True)) as server:
-        fill(server)
+    with filled(Bearer(anonymous=True)) as server:
         client = make_client()
         client.store(server.host, "ns/name").resolve("latest")
         count = len(server.log)
@@ -154,8 +156,7 @@ def test_tokens_of_other_repositories(make_client: MakeClient) -> None:
 
 def test_anonymous(make_client: MakeClient) -> None:
     """Public registries give tokens to everybody."""
-    with RegistryServer(gate=Bearer(anonymous=True)) as server:
-        fill(server)
+    with filled(Bearer(anonymous=True)) as server:
         make_client().store(server.host, "ns/name").resolve("latest")
         (token,) = server.requests("GET", "/token")
         assert "Authorization" not in token.headers
@@ -170,8 +171,7 @@ def test_token_answers(
 ) -> None:
     """Both names of the token are known; a lifetime may be left out."""
     gate = Bearer("me", PASSWORD, key=key, says_lifetime=says)
-    with RegistryServer(gate=gate) as server:
-        fill(server)
+    with filled(gate) as server:
         store = opened(make_client, server)
         store.resolve("latest")
         store.resolve("latest")
@@ -238,8 +238,7 @@ def test_old_tokens_are_replaced_in_time(
 def test_refused_tokens_are_replaced(make_client: MakeClient) -> None:
     """A token that is refused before its time is replaced once."""
     gate = Bearer("me", PASSWORD)
-    with RegistryServer(gate=gate) as server:
-        fill(server)
+    with filled(gate) as server:
         store = opened(make_client, server)
         store.resolve("latest")
         gate.revoke()
@@ -292,8 +291,7 @@ def test_expired_tokens_of_ecr_public(make_client: MakeClient) -> None:
     One that was accepted is replaced in turn, however new it is.
     """
     gate = Bearer("me", PASSWORD)
-    with RegistryServer(gate=gate) as server:
-        fill(server)
+    with filled(gate) as server:
         store = opened(make_client, server)
         store.resolve("latest")
         for issued in (2, 3):
@@ -309,8 +307,7 @@ def test_lasting_refusals_of_ecr_public(
     """If a new token is refused as well, access is denied at once."""
     monkeypatch.setattr(auth, "_NEW", 60.0)
     gate = Bearer("me", PASSWORD)
-    with RegistryServer(gate=gate) as server:
-        fill(server)
+    with filled(gate) as server:
         store = opened(make_client, server)
         store.resolve("latest")
         expire(server, "HEAD", None)
@@ -498,8 +495,7 @@ def test_refusals_of_single_repositories(make_client: MakeClient) -> None:
                 return None
             return super().token(authorization, scopes)
 
-    with RegistryServer(gate=Choosing("me", PASSWORD)) as server:
-        fill(server)
+    with filled(Choosing("me", PASSWORD)) as server:
         client = with_password(make_client, server)
         for numbers in (range(2), range(2, 8)):
             for number in numbers:
@@ -514,8 +510,7 @@ def test_other_refusals_of_tokens(
     make_client: MakeClient, status: int
 ) -> None:
     """They say nothing about the password, which is sent for all images."""
-    with RegistryServer(gate=Bearer("me", PASSWORD)) as server:
-        fill(server)
+    with filled(Bearer("me", PASSWORD)) as server:
         server.faults.add(
             Fault("GET", "/token.*private", status=status, times=None)
         )
@@ -571,8 +566,7 @@ def test_tokens_that_are_fetched_at_once(make_client: MakeClient) -> None:
 def test_one_token_for_many_threads(make_client: MakeClient) -> None:
     """Threads that need the same token wait for one request."""
     gate = Bearer("me", PASSWORD)
-    with RegistryServer(gate=gate) as server:
-        fill(server)
+    with filled(gate) as server:
         store = opened(make_client, server)
         everybody = threading.Barrier(6)
 
@@ -591,8 +585,7 @@ def test_refusal_of_a_request_without_password(
     """A 401 to a request without a password does not answer the same request
     with one.
     """
-    with RegistryServer(gate=gate) as server:
-        fill(server)
+    with filled(gate) as server:
         client = with_password(make_client, server)
         manifests = "/v2/ns/name/manifests"
         scopes = ("repository:ns/name:pull",)
@@ -614,8 +607,7 @@ def test_challenge_of_the_version_check(
     make_client: MakeClient, gate: Basic | Bearer, status: int
 ) -> None:
     """A registry may refuse or hide an image without saying how to log in."""
-    with RegistryServer(gate=gate) as server:
-        fill(server)
+    with filled(gate) as server:
         server.faults.add(Fault(path="/manifests/", status=status))
         store = opened(make_client, server)
         assert store.resolve("latest") == IMAGE.descriptor
@@ -627,8 +619,7 @@ def test_version_check_that_fails_for_now(
     make_client: MakeClient, gate: Basic | Bearer, status: int
 ) -> None:
     """It is repeated, and the image that is hidden is not taken for absent."""
-    with RegistryServer(gate=gate) as server:
-        fill(server)
+    with filled(gate) as server:
         server.faults.add(Fault(path="/manifests/", status=404, times=2))
         server.faults.add(Fault(path="^/v2/$", status=status))
         store = opened(make_client, server)
@@ -802,8 +793,7 @@ def test_failing_token_servers(
 
 def test_token_server_is_tried_again(make_client: MakeClient) -> None:
     """Limits of the token server are waited out."""
-    with RegistryServer(gate=Bearer(anonymous=True)) as server:
-        fill(server)
+    with filled(Bearer(anonymous=True)) as server:
         server.faults.add(Fault(path="/token", status=429, times=2))
         store = make_client().store(server.host, "ns/name")
         assert store.resolve("latest") == IMAGE.descriptor
@@ -814,9 +804,7 @@ def test_redirects_of_token_servers(
     make_client: MakeClient, status: int
 ) -> None:
     """A token server may have another path, such as one with a slash."""
-    gate = Bearer(user="me", password="secret")
-    with RegistryServer(gate=gate) as server:
-        fill(server)
+    with filled(Bearer(user="me", password="secret")) as server:
         users = Credentials({server.host: ("me", "secret")})
         other = "/token?scope=repository:ns/name:pull"
         server.faults.add(
@@ -863,18 +851,14 @@ def test_pages_in_place_of_tokens(make_client: MakeClient) -> None:
 
 def test_relative_realm(make_client: MakeClient) -> None:
     """A realm may be a path on the registry."""
-    gate = Bearer(anonymous=True, realm="/token")
-    with RegistryServer(gate=gate) as server:
-        fill(server)
+    with filled(Bearer(anonymous=True, realm="/token")) as server:
         store = make_client().store(server.host, "ns/name")
         assert store.resolve("latest") == IMAGE.descriptor
 
 
 def test_realm_with_a_query(make_client: MakeClient) -> None:
     """A realm's own query is kept."""
-    gate = Bearer(anonymous=True, realm="/token?tenant=7")
-    with RegistryServer(gate=gate) as server:
-        fill(server)
+    with filled(Bearer(anonymous=True, realm="/token?tenant=7")) as server:
         make_client().store(server.host, "ns/name").resolve("latest")
         (token,) = server.requests("GET", "/token")
         assert token.path.startswith("/token?tenant=7&service=")
@@ -887,9 +871,8 @@ def test_tokens_that_nobody_issues(make_client: MakeClient) -> None:
         def challenge(self, base: str, scope: str) -> str:
             return f'Bearer realm="{base}/none", Basic realm="x"'
 
-    with RegistryServer(gate=Both("me", PASSWORD)) as server:
+    with filled(Both("me", PASSWORD)) as server:
         server.faults.add(Fault(path="^/none", status=404, times=None))
-        fill(server)
         store = opened(make_client, server)
         store.resolve("latest")
         store.resolve("latest")
@@ -981,11 +964,10 @@ def test_token_server_on_another_port(make_client: MakeClient) -> None:
     """It gets the password of a registry of the same host."""
     gate = Bearer("me", PASSWORD)
     with (
-        RegistryServer(gate=gate) as server,
+        filled(gate) as server,
         RegistryServer(gate=gate) as tokens,
     ):
         gate.realm = f"{tokens.url}/token"
-        fill(server)
         opened(make_client, server).resolve("latest")
         (asked,) = tokens.log
         assert asked.headers["Authorization"].startswith("Basic ")

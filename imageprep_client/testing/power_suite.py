@@ -182,8 +182,7 @@ class PowerSuite:
         """Push an image with its tag and read it back both ways."""
         tags = self.power(store, base.PushesTagged)
         image = content.image("tagged", algorithm=algorithm)
-        for part in image.parts:
-            push(store, part)
+        push(store, *image.parts)
         with image.manifest.open() as stream:
             tags.push_tagged(image.descriptor, stream, "latest")
         assert read(store, image.descriptor) == image.manifest.data
@@ -196,8 +195,7 @@ class PowerSuite:
         store = make_store("ns/tagged")
         tags = self.power(store, base.PushesTagged)
         image, other = content.image("right"), content.image("wrong")
-        for part in image.parts:
-            push(store, part)
+        push(store, *image.parts)
         with (
             other.manifest.open() as stream,
             pytest.raises(errors.InvalidContent),
@@ -406,8 +404,7 @@ class PowerSuite:
         image = content.image("broken")
         index = content.index({"linux/amd64": image})
         try:
-            for piece in index.pieces[1:]:
-                push(store, piece)
+            push(store, *index.pieces[1:])
         except errors.StoreError:
             # Refusing the manifest is as good: then it is not there.
             assert not store.exists(image.descriptor)

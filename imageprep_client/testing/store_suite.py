@@ -352,8 +352,7 @@ class StoreSuite(PowerSuite):
         """A manifest is verified like a blob."""
         store = make_store("ns/wrong")
         image = content.image("expected")
-        for part in image.parts:
-            push(store, part)
+        push(store, *image.parts)
         data = image.manifest.data.replace(b"layers", b"Layers")
         with pytest.raises(errors.DigestMismatch):
             store.push(image.descriptor, io.BytesIO(data))

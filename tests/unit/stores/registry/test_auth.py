@@ -278,8 +278,7 @@ def test_expired_tokens_of_ecr_public_at_a_push(
         first, *others = IMAGE.parts
         store_suite.push(store, first)
         expire(server, "POST", 1)
-        for part in others:
-            store_suite.push(store, part)
+        store_suite.push(store, *others)
         expire(server, "PUT", 1)
         store_suite.push(store, IMAGE.manifest)
         assert gate.issued == 3

@@ -79,8 +79,7 @@ def test_head_is_refused_after_a_push(
     server.faults.add(Fault("PUT", headers=no_digest, times=None))
     server.faults.add(Fault("HEAD", status=status, times=None))
     store = client.destination(server.host, "ns/name")
-    for part in IMAGE.parts:
-        store_suite.push(store, part)
+    store_suite.push(store, *IMAGE.parts)
     with IMAGE.manifest.open() as stream:
         store.push_tagged(IMAGE.descriptor, stream, "1")
     assert server.content.store("ns/name").resolve("1") == IMAGE.descriptor
@@ -715,8 +714,7 @@ def test_refused_urls(
         Fault("PUT", "/manifests/", status=500, body=body, times=None)
     )
     store = client.destination(server.host, "ns/name")
-    for part in IMAGE.parts:
-        store_suite.push(store, part)
+    store_suite.push(store, *IMAGE.parts)
     with IMAGE.manifest.open() as stream, pytest.raises(errors.Refused):
         store.push_tagged(IMAGE.descriptor, stream, "1")
     assert len(server.requests("PUT", "/manifests/")) == 1
@@ -740,8 +738,7 @@ def test_parts_that_are_known_later(
         Fault("PUT", "/manifests/", status=status, body=body, times=3)
     )
     store = client.destination(server.host, "ns/name")
-    for part in IMAGE.parts:
-        store_suite.push(store, part)
+    store_suite.push(store, *IMAGE.parts)
     with IMAGE.manifest.open() as stream:
         store.push_tagged(IMAGE.descriptor, stream, "1")
     assert store.resolve("1") == IMAGE.descriptor

@@ -61,8 +61,7 @@ def test_a_damaged_manifest_is_sent_again(
         RegistryClient(policy=_POLICY) as client,
     ):
         store = client.store(server.host, "ns/name")
-        for part in IMAGE.parts:
-            push(store, part)
+        push(store, *IMAGE.parts)
         Corruption(monkeypatch, 1)
         if in_one_step:
             with IMAGE.manifest.open() as stream:
@@ -81,8 +80,7 @@ def test_what_is_always_damaged_fails(monkeypatch: pytest.MonkeyPatch) -> None:
         RegistryClient(policy=_POLICY) as client,
     ):
         store = client.store(server.host, "ns/name")
-        for part in IMAGE.parts:
-            push(store, part)
+        push(store, *IMAGE.parts)
         Corruption(monkeypatch, 100)
         with (
             IMAGE.manifest.open() as stream,

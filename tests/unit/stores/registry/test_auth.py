@@ -460,8 +460,7 @@ def test_wrong_passwords_are_sent_once_without_tokens(
 
 def test_passwords_for_some_repositories_only(make_client: MakeClient) -> None:
     """They are not held against what all of a registry wants."""
-    with RegistryServer(gate=Basic("me", PASSWORD)) as server:
-        fill(server)
+    with filled(Basic("me", PASSWORD)) as server:
         server.faults.add(Fault(path="^/v2/$", status=401, times=None))
         known = {f"{server.host}/ns": ("me", PASSWORD)}
         client = make_client(Hosts(credentials=Credentials(known)))
@@ -474,8 +473,7 @@ def test_version_checks_that_do_not_tell(
     make_client: MakeClient, status: int
 ) -> None:
     """A password is wrong only where the version check says so."""
-    with RegistryServer(gate=Basic("me", PASSWORD)) as server:
-        fill(server)
+    with filled(Basic("me", PASSWORD)) as server:
         server.faults.add(Fault(path="^/v2/$", status=status, times=None))
         found = with_password(make_client, server).store(
             server.host, "ns/name"

@@ -128,12 +128,14 @@ class Harbor(Open):
     the catalog.
 
     :ivar actions: those that the user may do.
+    :ivar is_administrator: whether the user may read the catalog.
     :ivar logins: each Authorization with a password.
     """
 
     user: str
     password: str = dataclasses.field(repr=False)
     actions: frozenset[str] = frozenset({"pull", "push"})
+    is_administrator: bool = True
     logins: list[str] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -144,7 +146,9 @@ class Harbor(Open):
         self._request.authorization = authorization
         action = scope.rpartition(":")[2]
         if authorization.startswith("Basic "):
-            permitted = action in {*self.actions, "*", ""}
+            permitted = action in {*self.actions, ""} or (
+                action == "*" and self.is_administrator
+            )
             return self._knows(authorization) and permitted
         granted = self._tokens.get(authorization.removeprefix("Bearer "))
         return granted is not None and (not scope or scope in granted)

@@ -53,15 +53,17 @@ class Resolver:
     def __init__(self, manifests: Recent, denial: Denial) -> None:
         self._manifests = manifests
         self._denial = denial
-        # The sizes of manifests that were not read, by digest.
-        self._unread: dict[str, int] = {}
+        # The sizes of manifests that were not read, by digest: each list and
+        # each answer may give another one.
+        self._unread: dict[str, set[int]] = {}
 
     def note(self, descriptors: Iterable[Descriptor]) -> None:
         """Note descriptors from a list, whose sizes may be wrong as well.
 
-        Google Artifact Registry lists wrong sizes of referrers.
+        Google Artifact Registry and Harbor list wrong sizes of referrers.
         """
-        self._unread |= {one.digest: one.size for one in descriptors}
+        for one in descriptors:
+            self._unread.setdefault(one.digest, set()).add(one.size)
 
     def corrected(self, descriptor: Descriptor, data: bytes) -> Descriptor:
         """The descriptor, with the size of `data` if its own may be wrong.
@@ -69,7 +71,7 @@ class Resolver:
         Proxies and registries give wrong lengths in answers to HEAD. The size
         in an index stays as it is: `data` has to agree with it.
         """
-        if self._unread.get(descriptor.digest) != descriptor.size:
+        if descriptor.size not in self._unread.get(descriptor.digest, ()):
             return descriptor
         return dataclasses.replace(descriptor, size=len(data))
 
@@ -192,7 +194,7 @@ class Resolver:
             return None
         descriptor = description.described(request.what, reference, response)
         if descriptor:
-            self._unread[descriptor.digest] = descriptor.size
+            self.note([descriptor])
         return descriptor
 
     def by_get(

@@ -154,6 +154,13 @@ class Authenticator:
                 else ""
             )
 
+    def password_realm(self, repository: str) -> str:
+        """The realm that a password is sent to, or empty."""
+        challenge = self._challenges.get(repository)
+        if challenge is None or challenge.scheme != "basic":
+            return ""
+        return challenge.parameters.get("realm", "")
+
     def is_anonymous(self) -> bool:
         """Whether the version check wanted a login, and there is none."""
         return bool(self._version_challenge) and self._credential("") is None
@@ -419,8 +426,15 @@ class Authenticator:
 
     def _realm(self, challenge: Challenge) -> str:
         """The URL of the token server, checked against the registry's."""
-        return urls.follow(
-            f"{self._base}/v2/",
-            urls.with_tls_of(self._base, challenge.parameters["realm"]),
-            f"{self._host}: token realm",
-        )
+        try:
+            return urls.follow(
+                f"{self._base}/v2/",
+                urls.with_tls_of(self._base, challenge.parameters["realm"]),
+                f"{self._host}: token realm",
+            )
+        except errors.ServerFault as error:
+            error.hint = (
+                f"{self._host} names this token server: correct the external"
+                " address in its settings, such as external_url of Harbor"
+            )
+            raise

@@ -15,6 +15,8 @@ _NO_CATALOG = (
     "many public registries keep no catalog; name an image, or a registry of"
     " your own with --registry-url"
 )
+#: The realm of Harbor's requests for a password.
+_HARBOR = "harbor"
 
 
 class RegistryCatalog:
@@ -39,7 +41,8 @@ class RegistryCatalog:
         """All valid names, sorted.
 
         The catalog is not in the OCI distribution spec, so a registry may have
-        none, or restrict it to administrators. Quay answers anybody, and lists
+        none, or restrict it to administrators, as Harbor does: its own list of
+        repositories is read for other users. Quay answers anybody, and lists
         private repositories only for users who may see them.
         """
         request = Request(
@@ -57,7 +60,12 @@ class RegistryCatalog:
             raise
         except errors.AccessDenied as error:
             error.hint = f"{error.hint}; {_NO_CATALOG}"
-            raise
+            if not self._is_harbor():
+                raise
+            try:
+                names = self._of_projects()
+            except errors.StoreError:
+                raise error from None
         authenticator = self._connect().authenticator
         if not names and authenticator.is_anonymous():
             self._warn(
@@ -65,6 +73,25 @@ class RegistryCatalog:
                 f" login: {authenticator.explain('')}"
             )
         return sorted(filter(references.is_repository, names))
+
+    def _is_harbor(self) -> bool:
+        """Whether it is a Harbor that knows the user."""
+        realm = self._connect().authenticator.password_realm("")
+        return realm == _HARBOR
+
+    def _of_projects(self) -> list[str]:
+        """The repositories that a user of Harbor may see.
+
+        Its catalog is for administrators.
+        """
+        request = Request(
+            "GET",
+            "/api/v2.0/repositories?page_size=100",
+            f"{self._name}: repositories of its projects",
+        )
+        return listing.names(
+            self._connect(), request, "repositories", "name"
+        )
 
     def _names(self, request: Request) -> list[str]:
         registry = self._connect()

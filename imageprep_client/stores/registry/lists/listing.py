@@ -50,15 +50,21 @@ def tags(registry: RegistrySession, request: Request) -> list[str]:
     ]
 
 
-def names(registry: RegistrySession, request: Request, key: str) -> list[str]:
+def names(
+    registry: RegistrySession, request: Request, key: str, name: str = ""
+) -> list[str]:
     """The unique strings of a paginated list, in the order of the registry.
 
     :param key: the key of the list in each page.
+    :param name: the key of the string in each entry, if the entries are
+        objects. Each page is the list itself.
     :raises Refused: if its value is no list.
     """
     unique: dict[str, None] = {}
-    for document in _pages(registry, request, key, unique):
+    for document in _pages(registry, request, key, unique, is_bare=bool(name)):
         entries = document.get(key)
+        if name and isinstance(entries, list):
+            entries = [e.get(name) for e in entries if isinstance(e, dict)]
         if not isinstance(entries, list | None):
             raise _refused(f"{request.what}: {key} is not a list")
         unique.update((e, None) for e in entries or () if isinstance(e, str))
@@ -103,6 +109,8 @@ def _pages(
     request: Request,
     key: str,
     names: dict[str, None] | None,
+    *,
+    is_bare: bool = False,
 ) -> Iterator[Mapping[str, Any]]:
     """The pages of a list; links are followed verbatim, on the same origin.
 
@@ -114,6 +122,7 @@ def _pages(
 
     :param key: the key of the list in each page.
     :param names: those of the list so far; None where it has none.
+    :param is_bare: whether each page is the list itself.
     :raises NotFound: when the list does not exist.
     :raises Refused: when links lead elsewhere, in a circle, or too far.
     """
@@ -127,7 +136,8 @@ def _pages(
         once = request._replace(repeatable=False)
         try:
             response, size, document = registry.retrier.retrying(
-                request.what, functools.partial(_page, registry, once)
+                request.what,
+                functools.partial(_page, registry, once, key * is_bare),
             )
         except (errors.Refused, errors.NotFound) as error:
             smaller = None
@@ -197,8 +207,13 @@ def _is_end(
 
 
 def _page(
-    registry: RegistrySession, request: Request
+    registry: RegistrySession, request: Request, key: str
 ) -> tuple[Response, int, Mapping[str, Any]]:
+    """A response, its length, and its document.
+
+    :param key: for the list that is the whole document; empty: the document
+        is an object.
+    """
     try:
         response = registry.call(request, {200})
     except errors.ServerFault as error:
@@ -206,7 +221,7 @@ def _page(
         error.isolated = registry.fails_alone(error)
         raise
     data = response.body(MAX_BODY)
-    return response, len(data), _document(request.what, response, data)
+    return response, len(data), _document(request.what, response, data, key)
 
 
 def _next(header: str) -> str | None:
@@ -216,9 +231,13 @@ def _next(header: str) -> str | None:
     return None
 
 
-def _document(what: str, response: Response, data: bytes) -> Mapping[str, Any]:
+def _document(
+    what: str, response: Response, data: bytes, key: str
+) -> Mapping[str, Any]:
     try:
         document = json.loads(data)
+        if key and isinstance(document, list):
+            return {key: document}
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):

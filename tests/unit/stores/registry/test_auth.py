@@ -932,11 +932,15 @@ def realm_of(realm: str, base: str, known: Credentials) -> list[object]:
     ],
 )
 def test_spoofed_realms(realm: str) -> None:
-    """A realm that points where it must not is refused unasked."""
+    """A realm that points where it must not is refused unasked.
+
+    The hint says what to correct if the registry is not hostile.
+    """
     known = Credentials({"quay.io": ("me", PASSWORD)})
     told = "^quay.io: token realm: refused: "
-    with pytest.raises(errors.ServerFault, match=told):
+    with pytest.raises(errors.ServerFault, match=told) as caught:
         realm_of(realm, "https://quay.io", known)
+    assert "correct the external address" in str(caught.value.hint)
 
 
 def test_realm_on_another_site_gets_no_password() -> None:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.oci import referrers
 from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
@@ -17,7 +18,7 @@ from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Harbor
 from imageprep_client.testing.registry import RegistryServer
-from imageprep_client.testing.streams import put
+from imageprep_client.testing.streams import put, read
 
 IMAGE = content.image("harbor")
 PASSWORD = "Zz9Secret"
@@ -115,6 +116,45 @@ def test_catalog_with_a_wrong_password() -> None:
         assert len(gate.logins) == 1
 
 
+NEXT = '</api/v2.0/repositories?page=2&page_size=100>; rel="next"'
+
+
+def listed(query: str, *names: str, **headers: str) -> Fault:
+    """A page of Harbor's list of the repositories that a user may see."""
+    body = json.dumps([{"id": 1, "name": name} for name in names])
+    return Fault(
+        path=rf"^/api/v2\.0/repositories\?{query}",
+        status=200,
+        headers=headers,
+        body=body.encode(),
+        times=None,
+    )
+
+
+def test_repositories_of_a_user() -> None:
+    """The list of the projects is read by whom the catalog is closed to."""
+    gate = Harbor("me", PASSWORD, is_administrator=False)
+    with RegistryServer(gate=gate) as server, logged_in(server) as client:
+        server.faults.add(listed("page=2", "p/b"))
+        server.faults.add(listed("page_size", "p/c", "p/a", Link=NEXT))
+        catalog = client.catalog(server.host)
+        assert catalog.repositories() == ["p/a", "p/b", "p/c"]
+        pages = server.requests("GET", "^/api/")
+        assert {page.headers["Authorization"] for page in pages} == set(
+            gate.logins
+        )
+
+
+def test_no_repositories_of_a_user() -> None:
+    """Without the list of the projects, the refusal of the catalog counts."""
+    gate = Harbor("me", PASSWORD, is_administrator=False)
+    with RegistryServer(gate=gate) as server, logged_in(server) as client:
+        with pytest.raises(errors.AccessDenied, match="catalog") as caught:
+            client.catalog(server.host).repositories()
+        assert "which got a token" in str(caught.value.hint)
+        assert len(server.requests("GET", "^/api/")) == 1
+
+
 def refused(status: int, message: str, method: str = "") -> Fault:
     """A refusal as Harbor words it."""
     body = json.dumps({"errors": [{"code": "DENIED", "message": message}]})
@@ -169,3 +209,26 @@ def test_reasons_are_told_once() -> None:
     error = failure(refused(403, f"{reason}: {reason}", "POST"))
     assert str(error).count("unauthorized") == 1
     assert f"{reason} (POST" in str(error)
+
+
+def test_signatures_in_a_list_and_under_a_tag() -> None:
+    """A wrong size in the list of referrers spoils no signature.
+
+    Harbor lists what cosign pushed under a tag as a referrer as well. The size
+    in its list is that of the manifest with its layers.
+    """
+    with RegistryServer() as server, RegistryClient() as client:
+        content_of = server.content.store("p/name")
+        put(content_of, IMAGE, "1")
+        signature = content.image("signature")
+        tag = f"{referrers.tag_of(IMAGE.descriptor.digest)}.sig"
+        put(content_of, signature, tag)
+        entry = {**signature.descriptor.to_json(), "size": 7777}
+        listed = json.dumps({"manifests": [entry]}).encode()
+        server.faults.add(Fault(path="/referrers/", body=listed, times=None))
+        store = client.store(server.host, "p/name")
+        (found,) = store.referrers(IMAGE.descriptor)
+        tagged = store.resolve(tag)
+        assert found.size != tagged.size
+        for descriptor in (found, tagged):
+            assert read(store, descriptor) == signature.manifest.data

@@ -20,6 +20,7 @@ from imageprep_client.testing import content
 from imageprep_client.testing.streams import put
 from tests.recorder import Recorder
 from tests.trees import OnDisk
+from tests.unit.registries import sites
 
 NAME = "registry.test/ns/name"
 ONE = content.image("one")
@@ -36,22 +37,15 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> base.Store:
     return ImageServeTree(tmp_path / "tree").store("ns/name")
 
 
-class Registry:
+class Registry(sites.Mute):
     """A repository that tells its tags and no more, as registries do.
 
     :param untags: whether a tag can be removed alone.
     """
 
     def __init__(self, inner: MemoryStore, *, untags: bool = True) -> None:
-        self.inner = inner
-        self.registry = inner.registry
-        self.repository = inner.repository
+        super().__init__(inner)
         self.tags: Callable[[], Iterator[str]] = inner.tags
-        self.resolve = inner.resolve
-        self.exists = inner.exists
-        self.fetch = inner.fetch
-        self.push = inner.push
-        self.tag = inner.tag
         self.delete = inner.delete
         self._untags = untags
 

@@ -64,20 +64,14 @@ def test_no_problem(kind: type[errors.StoreError]) -> None:
         graphs.problem(kind("x"))
 
 
-class Asked:
+class Asked(sites.Mute):
     """A repository that can only be asked, as that of a registry."""
 
-    def __init__(self, store: MemoryStore) -> None:
-        self.registry, self.repository = store.registry, store.repository
-        self.resolve, self.exists = store.resolve, store.exists
-        self.fetch, self.push, self.tag = store.fetch, store.push, store.tag
-        self._store = store
-
     def tags(self) -> Iterator[str]:
-        return self._store.tags()
+        return self.inner.tags()
 
     def referrers(self, subject: Descriptor) -> Sequence[Descriptor]:
-        return self._store.referrers(subject)
+        return self.inner.referrers(subject)
 
 
 class AskedRegistry(MemoryRegistry):
@@ -141,19 +135,10 @@ def test_no_referrers(
     assert read(registry).broken == broken
 
 
-class Mute:
-    """Shows nothing but what is asked for by name."""
-
-    def __init__(self, store: MemoryStore) -> None:
-        self.registry, self.repository = store.registry, store.repository
-        self.resolve, self.exists = store.resolve, store.exists
-        self.fetch, self.push, self.tag = store.fetch, store.push, store.tag
-
-
 def test_no_lists() -> None:
     """A repository without any list has nothing to look at."""
     registry = AskedRegistry()
-    registry.kind = Mute
+    registry.kind = sites.Mute
     fill(registry)
     found = read(registry)
     assert (found.tags, found.manifests) == ({}, {})
@@ -187,7 +172,7 @@ def test_too_many_manifests(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_store_is_a_store() -> None:
     """The doubles here are what they stand for."""
     assert isinstance(Asked(fill(MemoryRegistry())), base.ListsReferrers)
-    assert not isinstance(Mute(fill(MemoryRegistry())), base.ListsTags)
+    assert not isinstance(sites.Mute(fill(MemoryRegistry())), base.ListsTags)
 
 
 def test_newest_without_configs() -> None:

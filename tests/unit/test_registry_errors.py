@@ -337,6 +337,10 @@ SCENARIOS: dict[str, Callable[[pathlib.Path], errors.ImagePrepError]] = {
         lambda store: store.fetch(BLOB.descriptor).read(),
         Fault("GET", "/blobs/", corrupt=5, times=None),
     ),
+    "each response breaks off after": lambda _: error_of(
+        lambda store: store.fetch(BLOB.descriptor).read(),
+        Fault("GET", "/blobs/", truncate=0, times=None),
+    ),
     "this may be no registry, or one that is read-only": lambda _: error_of(
         push, lasting("POST", 404)
     ),

@@ -94,7 +94,10 @@ class Download:
             self._attempts.progressed()
         self._failed_at = self._position
         while True:
-            self._retrier.rest(self._what, self._attempts, error)
+            try:
+                self._retrier.rest(self._what, self._attempts, error)
+            except errors.Unreachable as broken:
+                raise self._breaks(broken) from broken
             self._response = self._open_at(self._position)
             try:
                 self._align()
@@ -103,6 +106,19 @@ class Download:
                 error = again
                 continue
             return
+
+    def _breaks(self, broken: errors.Unreachable) -> errors.ServerFault:
+        """The error of a blob whose responses begin and all end too soon.
+
+        distribution answers so for content that only its cache still has.
+        """
+        fault = errors.ServerFault(
+            f"{self._what}: each response breaks off after {self._position} of"
+            f" {self._size} bytes ({broken})"
+        )
+        fault.isolated = True
+        fault.given_up = broken.given_up
+        return fault
 
     def _align(self) -> None:
         """Advance the new response to where the old one broke."""

@@ -16,8 +16,9 @@ _DONE = frozenset({200, 202, 204})
 #: distribution project takes the tag for a malformed digest.
 _NO_TAGS = frozenset({400, 405, 501})
 _HINT = (
-    "the registry is not set up to delete; that of the distribution project"
-    " needs REGISTRY_STORAGE_DELETE_ENABLED=true"
+    "the registry may be read-only, a cache of another one, or not set up to"
+    " delete; that of the distribution project needs"
+    " REGISTRY_STORAGE_DELETE_ENABLED=true"
 )
 
 

@@ -552,6 +552,20 @@ def test_blobs_that_a_registry_cannot_look_for() -> None:
         assert sites.found(remote) == {("ns/a", digest, "unreadable")}
 
 
+def test_blobs_that_only_a_cache_knows() -> None:
+    """distribution begins to send what its storage lost, and sends nothing.
+
+    That is a problem of this blob, and the rest is read.
+    """
+    policy = RetryPolicy(attempts=3, base=0.001)
+    with RegistryServer() as server, RegistryClient(policy=policy) as client:
+        sites.add(server.content.store("ns/a"), IMAGE, "1")
+        digest = LAYER.descriptor.digest
+        server.faults.add(Fault("GET", digest, truncate=0, times=None))
+        remote = sites.Remote(client, server.host)
+        assert sites.found(remote) == {("ns/a", digest, "unreadable")}
+
+
 @pytest.mark.parametrize("urls", [(), ("https://example.com/layer",)])
 def test_nondistributable_layers(
     tree: ImageServeTree, urls: tuple[str, ...]

@@ -12,6 +12,8 @@ _NAMES = 3
 # The start of a message names its image; then it may come once more, as a
 # whole or in a URL, with a digest of its own.
 _URL_PATH = re.compile(r"(https?://[^/\s]+)/[^\s:,;)]*")
+#: What follows the name of an image where its digest matters.
+_PINNED = re.compile(r" \(sha[0-9]+:[0-9a-f]+\)$")
 _AMOUNT = re.compile(r"(\d+ bytes needed, )?\d+ bytes\b")
 _DIGEST = re.compile(r"sha(256|512):[0-9a-f]+")
 
@@ -85,7 +87,7 @@ def line(group: Sequence[str], noun: str) -> str:
     first, *others = group
     if not others:
         return first
-    names = [other.partition(": ")[0] for other in others]
+    names = [_PINNED.sub("", other.partition(": ")[0]) for other in others]
     more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
     some = ", ".join(names[:_NAMES])
     return f"{counted(len(group), noun)}: {first}; also {some}{more}"
@@ -101,6 +103,7 @@ def cause(message: str) -> str:
     message = _URL_PATH.sub(r"\1/*", message)
     name, separator, rest = message.partition(": ")
     image, to, place = name.partition(" to ")
+    image = _PINNED.sub("", image)
     if not separator or " " in image:
         return message
     path = image.removeprefix("docker://").partition("@")[0]

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from imageprep_client import errors
+from imageprep_client.ansible import inventories
 from imageprep_client.client import policies
 from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.client.stores import CONCURRENCY, Stores
@@ -73,6 +74,9 @@ class Preloading:
         """
         from imageprep_client.container import deployment
 
+        # The images of a deployment are looked up for minutes.
+        for inventory in request.inventories:
+            inventories.check(inventory)
         inputs = deployment.read(environments, plan)
         for warning in inputs.warnings:
             observer.warning(warning)

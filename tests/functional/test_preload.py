@@ -6,6 +6,9 @@ import json
 
 import pytest
 
+from imageprep_client.testing import content
+from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.streams import put
 from tests.functional import base
 
 PRELOAD = ("image-prepare", "preload")
@@ -60,6 +63,41 @@ def test_refused(
         status=2,
         stderr=rf"{told}[\s\S]*",
     )
+
+
+def test_inventory_first(openstack: base.OpenStack) -> None:
+    """An inventory that is not there is told before a registry is asked."""
+    with RegistryServer() as registry:
+        (openstack.home / "env.yaml").write_text(
+            "parameter_defaults:\n  ContainerImagePrepare:\n  - set:\n"
+            f"      namespace: {registry.host}/ns\n"
+        )
+        openstack(
+            *(*PRELOAD, "plan", "--inventory", "none", "-e", "env.yaml"),
+            status=2,
+            stderr="none: no such inventory",
+        )
+        assert not registry.log
+
+
+def test_images_that_are_refused(openstack: base.OpenStack) -> None:
+    """Images that cannot be used are counted as images, not as nodes."""
+    home = openstack.home
+    with RegistryServer() as registry:
+        names = ["ns/nova", "ns/heat"]
+        for name in names:
+            put(registry.content.store(name), content.image(name), "1")
+        text = "".join(f"{registry.host}/{name}:1\n" for name in names)
+        (home / "list").write_text(text)
+        (home / "hosts").write_text("[a]\nh1 ansible_connection=local\n")
+        (home / "policy.json").write_text('{"default": [{"type": "reject"}]}')
+        done = openstack(
+            *(*PRELOAD, "plan", "--inventory", "hosts", "--images", "a=list"),
+            *("--signature-policy", "policy.json"),
+            status=2,
+            stderr=r"[\s\S]*",
+        )
+    assert "2 images: " in done.stderr
 
 
 def test_status(openstack: base.OpenStack) -> None:

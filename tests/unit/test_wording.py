@@ -52,6 +52,19 @@ def test_one_cause_is_one_group() -> None:
     assert wording.alike([other, *missing]) == [missing, [other]]
 
 
+def test_digests_beside_names() -> None:
+    """Images that a policy refuses are one group, and the others are named
+    without their digests.
+    """
+    messages = [
+        f"r:5000/ns/{name}:1 (sha256:{digest * 64}): refused by policy.json"
+        for name, digest in (("nova", "0"), ("heat", "1"))
+    ]
+    assert wording.alike(messages) == [messages]
+    told = f"2 images: {messages[0]}; also r:5000/ns/heat:1"
+    assert wording.line(messages, "image") == told
+
+
 def test_amounts_are_no_causes() -> None:
     """A disk that fills up is one cause, whatever is left of it."""
     messages = [

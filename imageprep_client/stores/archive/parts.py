@@ -218,6 +218,11 @@ class NewParts(_Files):
         if not self._limit:
             self._remove_parts(self._name)
 
+    def remove(self) -> None:
+        """Remove the files; none of them has its name yet."""
+        self._remove_parts(f"{self._name}.partial")
+        self._directory.unlink(self._temporary(0))
+
     def _remove_parts(self, name: str) -> None:
         """Remove the numbered parts of a name."""
         number = 0

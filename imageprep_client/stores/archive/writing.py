@@ -320,7 +320,12 @@ class NewArchive:
         return disk.reported(self.path, needed=needed)
 
     def close(self) -> None:
-        """Close all files; an unfinished archive can be continued."""
+        """Close all files; an unfinished archive can be continued.
+
+        Of one without content nothing is left.
+        """
+        if self._prepared and not self._end:
+            self._parts.remove()
         self._stack.close()
         self._parts.close()
         self._directory.close()

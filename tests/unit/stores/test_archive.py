@@ -284,6 +284,15 @@ def test_planted_link(tmp_path: Path) -> None:
 # --- what is left out
 
 
+@pytest.mark.parametrize("part_size", [0, 1024])
+def test_nothing_was_written(tmp_path: Path, part_size: int) -> None:
+    """A run that is refused before it writes leaves no file."""
+    archive = NewArchive(tmp_path / "images.tar", part_size=part_size)
+    with contextlib.closing(archive):
+        archive.prepare()
+    assert not list(tmp_path.iterdir())
+
+
 def test_left_out(tmp_path: Path) -> None:
     """A layer that the reader has is named, and not there."""
     path = tmp_path / "images.tar"

@@ -14,7 +14,9 @@ _NAMES = 3
 _URL_PATH = re.compile(r"(https?://[^/\s]+)/[^\s:,;)]*")
 #: What follows the name of an image where its digest matters.
 _PINNED = re.compile(r" \(sha[0-9]+:[0-9a-f]+\)$")
-_AMOUNT = re.compile(r"(\d+ bytes needed, )?\d+ bytes\b")
+_AMOUNT = re.compile(
+    r"(\d+ bytes needed, )?\d+(\.\d+)? (bytes|[KMGTPE]?i?B)\b"
+)
 _DIGEST = re.compile(r"sha(256|512):[0-9a-f]+")
 
 

@@ -65,12 +65,21 @@ def test_digests_beside_names() -> None:
     assert wording.line(messages, "image") == told
 
 
-def test_amounts_are_no_causes() -> None:
-    """A disk that fills up is one cause, whatever is left of it."""
-    messages = [
-        "a.test/api:1: no space left on device: 8 bytes needed, 2 bytes free",
-        "a.test/db:1: no space left on device: 0 bytes free",
-    ]
+@pytest.mark.parametrize(
+    "messages",
+    [
+        (
+            "a.test/api:1: no space left: 8 bytes needed, 2 bytes free",
+            "a.test/db:1: no space left: 0 bytes free",
+        ),
+        (
+            "a.test/api:1: adding 54.5 KiB to 3.0 MiB will exceed 3.0 MiB",
+            "a.test/db:1: adding 21 B to 2.9 MiB will exceed 3.0 MiB",
+        ),
+    ],
+)
+def test_amounts_are_no_causes(messages: tuple[str, str]) -> None:
+    """A disk or a quota that fills up is one cause, whatever is left of it."""
     assert len(wording.alike(messages)) == 1
 
 

@@ -79,6 +79,7 @@ class Uploads:
 
         :raises NotFound: if the registry says that `origin` lacks the blob,
             and opens no upload in its place.
+        :raises NoSpace: if a quota has no room for the blob.
         """
         query = f"mount={_quoted(descriptor.digest)}&from={_quoted(origin)}"
         request = self._repository.request(
@@ -96,6 +97,7 @@ class Uploads:
             try:
                 return registry.call(request, {201, 202})
             except (
+                errors.NoSpace,
                 errors.NotFound,
                 errors.TooManyRequests,
                 errors.Unreachable,

@@ -193,6 +193,18 @@ def test_immutable_tags() -> None:
     assert "use another tag" in str(error.hint)
 
 
+def test_quotas_without_room() -> None:
+    """A blob that a quota has no room for is not sent after all."""
+    message = "adding 3 MiB will exceed the configured upper limit of 5 MiB."
+    blob = content.blob("large", 300_000)
+    with RegistryServer() as server, RegistryClient() as client:
+        server.faults.add(refused(403, message, "POST"))
+        store = client.destination(server.host, "p/name")
+        with pytest.raises(errors.NoSpace, match="adding 3 MiB"):
+            store.begin(blob.descriptor)
+        assert len(server.requests(path="/blobs/")) == 1
+
+
 def test_images_that_may_not_be_pulled() -> None:
     """The hint says what forbids to read an image."""
     message = "The image is not signed by cosign."

@@ -777,6 +777,30 @@ def _forms(secret: str) -> list[bytes]:
     ]
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_summary_names_the_files(
+    guarded: Deployment, dry: tuple[str, ...]
+) -> None:
+    """Each file that was written is named at the end, after a dry run, too."""
+    host = guarded.registry.host
+    guarded.environment(
+        guarded.entry(
+            set=guarded.values(tag="17.1", ceph_namespace=f"{host}/ceph")
+        ),
+        ContainerImageRegistryCredentials={host: {"operator": CANARY}},
+    )
+    done = guarded.run(
+        *(*TREE, *OUTPUT, "--output-images-file", "list.yaml"),
+        *("--ceph-vars-file", "ceph.yaml", *dry),
+    )
+    for told in (
+        "parameters written to out.yaml",
+        "list of images written to list.yaml",
+        "credentials written to ceph.yaml",
+    ):
+        assert told in done.summary
+
+
 def test_ceph_vars_file_keeps_no_mode(guarded: Deployment) -> None:
     """A file that others could read is theirs no longer."""
     host = guarded.registry.host

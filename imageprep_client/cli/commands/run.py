@@ -114,13 +114,18 @@ def _next_step(
     if failed:
         named = path or plan
         return f"parameters not written to {named}" if named else ""
+    written = {
+        "parameters": path,
+        "list of images": parsed_args.output_images_file,
+        "credentials": parsed_args.ceph_vars_file,
+    }
+    places = [
+        f"{what} written to {file}" for what, file in written.items() if file
+    ]
     if parsed_args.dry_run:
-        written = f"parameters written to {path}, " if path else ""
-        return f"{written}nothing was copied; next: run without --dry-run"
-    places = []
-    if path:
-        places.append(f"parameters written to {path}")
-    if plan:
+        places.append("nothing was copied; next: run without --dry-run")
+        return "; ".join(places)
+    if plan and not carried:
         places.append(f"parameters written into plan {plan}")
     if carried:
         places.append(

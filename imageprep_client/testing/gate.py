@@ -156,7 +156,8 @@ class Harbor(Open):
     def challenge(self, base: str, scope: str) -> str:
         if self._request.authorization or scope.startswith("registry:"):
             return 'Basic realm="harbor"'
-        return f'Bearer realm="{base}/token",service="harbor-registry"'
+        text = f'Bearer realm="{base}/token",service="harbor-registry"'
+        return f'{text},scope="{scope}"' if scope else text
 
     def token(self, authorization: str, scopes: Iterable[str]) -> object:
         known = bool(authorization) and self._knows(authorization)

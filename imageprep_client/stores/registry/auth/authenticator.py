@@ -201,9 +201,16 @@ class Authenticator:
         if bearer and not bearer.parameters.get("realm"):
             bearer = None
         own = self._challenges.get(repository) if repository else None
-        if refused and own and own.scheme == "bearer" and not bearer:
+        if (
+            own
+            and own.scheme == "bearer"
+            and refused
+            and scopes
+            and not bearer
+        ):
             # Harbor offers the password after every token that it refuses.
-            # Only its catalog wants that.
+            # Only its catalog wants that, and deletions, whose scope it does
+            # not name to clients with a token.
             return self._answer(own, repository, scopes, refused, sent_at)
         if bearer:
             self._realm(bearer)

@@ -67,6 +67,31 @@ def test_a_missing_permission_is_no_wrong_password() -> None:
         )
 
 
+def test_deletions() -> None:
+    """A token for reading does not permit them, and no scope is named."""
+    actions = frozenset({"pull", "delete"})
+    gate = Harbor("me", PASSWORD, actions=actions)
+    with RegistryServer(gate=gate) as server, logged_in(server) as client:
+        content_of = server.content.store("p/name")
+        put(content_of, IMAGE, "1", "2")
+        store = client.store(server.host, "p/name")
+        store.resolve("1")
+        store.untag("1")
+        store.untag("2")
+        assert not list(content_of.tags())
+
+
+def test_deletions_with_a_wrong_password() -> None:
+    """It is not sent again for what the token of nobody does not permit."""
+    gate = Harbor("me", PASSWORD)
+    with RegistryServer(gate=gate) as server, logged_in(server, "x") as client:
+        put(server.content.store("p/name"), IMAGE, "1")
+        for _ in range(5):
+            with pytest.raises(errors.AccessDenied, match="authentication"):
+                client.store(server.host, "p/name").untag("1")
+        assert len(gate.logins) == 1
+
+
 def test_expired_tokens_are_replaced() -> None:
     """A token that expired is replaced, though the password is asked for."""
     gate = Harbor("me", PASSWORD)

@@ -97,6 +97,8 @@ class Download:
             try:
                 self._retrier.rest(self._what, self._attempts, error)
             except errors.Unreachable as broken:
+                if broken.is_timeout:
+                    raise
                 raise self._breaks(broken) from broken
             self._response = self._open_at(self._position)
             try:

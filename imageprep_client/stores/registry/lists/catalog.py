@@ -89,9 +89,7 @@ class RegistryCatalog:
             "/api/v2.0/repositories?page_size=100",
             f"{self._name}: repositories of its projects",
         )
-        return listing.names(
-            self._connect(), request, "repositories", "name"
-        )
+        return listing.names(self._connect(), request, "repositories", "name")
 
     def _names(self, request: Request) -> list[str]:
         registry = self._connect()

@@ -166,21 +166,28 @@ class Harbor(Open):
             for scope in scopes
             for kind, name, actions in [scope.split(":", 2)]
             for action in actions.split(",")
-            if known and action in self.actions
+            if self.grants(known, name, action)
         ]
-        claims = {
-            "jti": secrets.token_urlsafe(16),
-            "access": [
-                {"type": kind, "name": name, "actions": [action]}
-                for kind, name, action in granted
-            ],
-        }
-        if known:
-            claims["sub"] = self.user
+        claims = self.claims(known)
+        claims["access"] = [
+            {"type": kind, "name": name, "actions": [action]}
+            for kind, name, action in granted
+        ]
         payload = base64.urlsafe_b64encode(json.dumps(claims).encode())
         token = f"e30.{payload.decode().rstrip('=')}.e30"
         self._tokens[token] = frozenset(map(":".join, granted))
         return {"token": token, "expires_in": 1800}
+
+    def grants(self, known: bool, name: str, action: str) -> bool:
+        """Whether the user, or else anybody, may do it with a repository."""
+        return known and action in self.actions
+
+    def claims(self, known: bool) -> dict[str, object]:
+        """The claims of a token of the user, or else of nobody."""
+        claims: dict[str, object] = {"jti": secrets.token_urlsafe(16)}
+        if known:
+            claims["sub"] = self.user
+        return claims
 
     def expire(self) -> None:
         """No token so far is good any longer."""

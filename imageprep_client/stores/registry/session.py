@@ -273,6 +273,7 @@ class RegistrySession:
                 break
             response.discard()
             begin, response = time.monotonic(), self._again(request, header)
+            self.authenticator.answered(header, response)
         self.traits.note(request, response)
         return response, header
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
-from typing import Literal
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from imageprep_client import errors
 from imageprep_client.http import urls
@@ -23,6 +21,7 @@ from imageprep_client.stores.registry.auth.credentials import (
     Credentials,
     RegistryCredential,
 )
+from imageprep_client.stores.registry.auth.passwords import Passwords
 from imageprep_client.stores.registry.auth.tokens import (
     SendTokenRequest,
     Token,
@@ -75,9 +74,9 @@ class Authenticator:
         self._unknown_schemes = ""
         self._version_challenge: str | None = None
         self._checking = Turn(retrier.stop)
-        self._logging_in = Turn(retrier.stop)
-        # Whether the registry has accepted the password, or the refusal.
-        self._login: errors.StoreError | Literal[True] | None = None
+        self._passwords = Passwords(
+            host, self._check, self._checked_version, retrier
+        )
         self._tokens: dict[TokenRequest, Token] = {}
         # Those of them that no response has accepted so far.
         self._untried: set[str] = set()
@@ -169,7 +168,7 @@ class Authenticator:
         with self._checking.taken():
             if self._version_challenge is None:
                 self._retrier.wait()
-                check = self._send(f"{self._base}/v2/", {})
+                check = self._check({})
                 if check.status in answers.TEMPORARY:
                     raise answers.from_response(
                         check, f"{self._host}: version check"
@@ -177,6 +176,9 @@ class Authenticator:
                 check.discard()
                 self.version_checked(check)
         return self._version_challenge or None
+
+    def _check(self, headers: Mapping[str, str]) -> Response:
+        return self._send(f"{self._base}/v2/", headers)
 
     def answer(
         self,
@@ -224,7 +226,11 @@ class Authenticator:
         try:
             return self._answer(chosen, repository, scopes, refused, sent_at)
         except errors.StoreError:
-            if chosen is basic or basic is None:
+            if (
+                chosen is basic
+                or basic is None
+                or self._is_ignored(credential)
+            ):
                 raise
             # Frameworks of web servers offer tokens that nobody issues.
             self._challenges[repository] = self._latest = basic
@@ -251,6 +257,11 @@ class Authenticator:
         """
         if authorization and response.status not in _REFUSED:
             self._untried.discard(authorization)
+
+    def answered(self, authorization: str, response: Response) -> None:
+        """Note the response to a request that answers a challenge."""
+        if response.status != 401 and not answers.is_unwell(response):
+            self._passwords.accepted(authorization)
 
     def explain(self, repository: str) -> str:
         """A hint for an access error: the credentials that were used."""
@@ -307,9 +318,11 @@ class Authenticator:
         ]
 
     def _is_ignored(self, credential: RegistryCredential | None) -> bool:
-        """Whether credentials got tokens, but none that names their user."""
+        """Whether credentials got tokens of nobody, and one lacks a scope."""
         tokens = self._tokens_of(credential)
-        return bool(tokens) and all(token.is_of_nobody for token in tokens)
+        return any(token.lacks for token in tokens) and all(
+            token.names_nobody for token in tokens
+        )
 
     def _credential(self, repository: str) -> RegistryCredential | None:
         # Credential helpers are programs, which run once.
@@ -335,10 +348,14 @@ class Authenticator:
         """
         credential = self._credential(repository)
         if challenge.scheme == "basic":
-            if credential is None or credential.basic == refused:
+            if credential is None:
                 return None
-            self._check_login(credential)
-            return credential.basic
+            if credential.basic == refused:
+                self._passwords.refused(refused)
+                return None
+            is_own = credential == self._credential("")
+            usable = self._passwords.usable(credential.basic, is_own)
+            return credential.basic if usable else None
         realm = self._realm(challenge)
         if credential and not self._may_have(realm, credential, repository):
             credential = None
@@ -378,32 +395,6 @@ class Authenticator:
             if again or token.stale_at <= now:
                 return fetch()
             return token.header
-
-    def _check_login(self, credential: RegistryCredential) -> None:
-        """Check the password for a whole registry by its version check, once.
-
-        Directories behind registries (LDAP) lock users out who send a wrong
-        password several times.
-
-        :raises AccessDenied: if it is wrong.
-        """
-        if self._login is True or credential != self._credential(""):
-            return
-        with self._logging_in.taken():
-            if self._login is None:
-                self._retrier.wait()
-                headers = {"Authorization": credential.basic}
-                check = self._send(f"{self._base}/v2/", headers)
-                if check.status == 401:
-                    self._login = answers.from_response(
-                        check, f"{self._host}: login"
-                    )
-                elif check.status not in answers.TEMPORARY:
-                    self._login = True
-                check.discard()
-            if isinstance(self._login, errors.StoreError):
-                # Callers change the error that they get.
-                raise copy.copy(self._login)
 
     def _may_have(
         self, realm: str, credential: RegistryCredential, repository: str

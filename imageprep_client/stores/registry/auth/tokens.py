@@ -78,13 +78,15 @@ class Token:
     :ivar header: the Authorization with it.
     :ivar stale_at: the time from which on it is to be replaced, by the clock.
     :ivar since: the time when it was given.
-    :ivar is_of_nobody: whether it names no user and grants less than wanted.
+    :ivar names_nobody: whether it says that it is of no user.
+    :ivar lacks: whether it says that it grants less than wanted.
     """
 
     header: str = dataclasses.field(repr=False)
     stale_at: float
     since: float
-    is_of_nobody: bool = False
+    names_nobody: bool = False
+    lacks: bool = False
 
 
 class _BadLogin(errors.AccessDenied):
@@ -98,7 +100,9 @@ class _Login:
     :ivar settled: set once the server answered for good anything but that
         they are wrong.
     :ivar refusals: why they got no token, by the scopes asked for.
-    :ivar ignored: the scopes for which they got a token of nobody.
+    :ivar ignored: the scopes for which they got a token that names nobody and
+        lacks some.
+    :ivar unneeded: whether they got one that lacks none.
     """
 
     def __init__(self, turn: Turn) -> None:
@@ -106,6 +110,12 @@ class _Login:
         self.settled = False
         self.refusals: dict[tuple[str, ...], str] = {}
         self.ignored: set[tuple[str, ...]] = set()
+        self.unneeded = False
+
+    @property
+    def is_ignored(self) -> bool:
+        """Whether the server is not asked with them any more."""
+        return len(self.ignored) >= _WRONG_AT_MOST
 
 
 class TokenServer:
@@ -114,7 +124,8 @@ class TokenServer:
     Credentials that are wrong (401) for a few repositories and got no token so
     far are not sent again: servers lock users with wrong passwords out. Harbor
     gives them a token of nobody instead; more of these are fetched without
-    credentials.
+    credentials. Where such a token is enough, as for public images, others are
+    fetched without credentials first.
 
     :param host: of the registry, for messages.
     :param send: sends a request to a token server.
@@ -151,10 +162,24 @@ class TokenServer:
             _Login(Turn(self._retrier.stop)),
         )
         if not login.settled:
+            if token := self._anonymous(login, wanted):
+                return token
             with login.turn.taken():
                 if not login.settled:
                     return self._try(login, wanted)
         return self._fetch(wanted)
+
+    def _anonymous(self, login: _Login, wanted: TokenRequest) -> Token | None:
+        """The token of anybody, if credentials may be wrong and it will do."""
+        if not (login.is_ignored or login.unneeded):
+            return None
+        try:
+            token = self._fetch(dataclasses.replace(wanted, credential=None))
+        except errors.StoreError as error:
+            if login.is_ignored or error.temporary:
+                raise
+            return None
+        return None if token.lacks and not login.is_ignored else token
 
     def _try(self, login: _Login, wanted: TokenRequest) -> Token:
         """Fetch a token with credentials that are not settled."""
@@ -163,9 +188,8 @@ class TokenServer:
             known = next(iter(login.refusals.values()))
         if known:
             raise errors.AccessDenied(known)
-        if len(login.ignored) >= _WRONG_AT_MOST:
-            anonymous = dataclasses.replace(wanted, credential=None)
-            return self._fetch(anonymous)
+        if enough := self._anonymous(login, wanted):
+            return enough
         try:
             token = self._fetch(wanted)
         except _BadLogin as refusal:
@@ -175,10 +199,15 @@ class TokenServer:
             passing = error.temporary or isinstance(error, errors.OutOfTime)
             login.settled = not passing
             raise
-        if token.is_of_nobody:
-            login.ignored.add(wanted.scopes)
-        else:
+        if not token.names_nobody:
             login.settled = True
+        elif token.lacks:
+            login.ignored.add(wanted.scopes)
+        elif login.unneeded:
+            # Nobody gets this one: the server names no users at all.
+            login.settled = True
+        else:
+            login.unneeded = True
         return token
 
     def _fetch(self, wanted: TokenRequest) -> Token:
@@ -281,8 +310,8 @@ class TokenServer:
             lifetime -= age
         now = self._clock()
         stale_at = now + max(lifetime, 0.0) * _FRESH
-        is_of_nobody = _is_of_nobody(token, wanted.scopes)
-        return Token(f"Bearer {token}", stale_at, now, is_of_nobody)
+        told = _told(token, wanted.scopes)
+        return Token(f"Bearer {token}", stale_at, now, *told)
 
 
 def _age(issued_at: str, response: Response) -> float:
@@ -311,8 +340,8 @@ def _lifetime(token: str) -> float:
     return max(lifetime, _LIFETIME) if math.isfinite(lifetime) else _LIFETIME
 
 
-def _is_of_nobody(token: str, scopes: Iterable[str]) -> bool:
-    """Whether a token names no user and grants less than these scopes.
+def _told(token: str, scopes: Iterable[str]) -> tuple[bool, bool]:
+    """Whether a token names no user, and grants less than these scopes.
 
     A JSON Web Token has a subject unless the client did not log in. Only the
     claims of the specification are understood.
@@ -324,16 +353,15 @@ def _is_of_nobody(token: str, scopes: Iterable[str]) -> bool:
             for entry in claims["access"]
             for action in entry["actions"]
         }
-        if claims.get("sub"):
-            return False
+        names_nobody = not claims.get("sub")
     except errors.MALFORMED:
-        return False
+        return False, False
     for scope in scopes:
         kind, _, rest = scope.partition(":")
         name, _, actions = rest.rpartition(":")
         if any((kind, name, one) not in granted for one in actions.split(",")):
-            return True
-    return False
+            return names_nobody, True
+    return names_nobody, False
 
 
 def _claims(token: str) -> Any:

@@ -481,6 +481,57 @@ def test_version_checks_that_do_not_tell(
         assert found.resolve("latest") == IMAGE.descriptor
 
 
+def test_version_checks_for_tokens_only(make_client: MakeClient) -> None:
+    """A refusal that offers tokens alone says nothing about the password."""
+    with filled(Basic("me", PASSWORD)) as server:
+        headers = {"WWW-Authenticate": 'Bearer realm="http://x.test/"'}
+        fault = Fault(path="^/v2/$", status=401, headers=headers, times=None)
+        server.faults.add(fault)
+        found = opened(make_client, server).resolve("latest")
+        assert found == IMAGE.descriptor
+
+
+@pytest.mark.parametrize("status", [0, 200, 403, 500])
+@pytest.mark.parametrize("key", ["", "/ns"])
+def test_wrong_passwords_that_no_check_tells(
+    make_client: MakeClient, status: int, key: str
+) -> None:
+    """They are sent with a few requests where the version check tells
+    nothing, and where they are those of a namespace.
+    """
+    with RegistryServer(gate=Basic("me", PASSWORD)) as server:
+        if status:
+            server.faults.add(Fault(path="^/v2/$", status=status, times=None))
+        known = Credentials({server.host + key: ("me", "another")})
+        client = make_client(Hosts(credentials=known))
+        for number in range(20):
+            with pytest.raises(errors.AccessDenied) as caught:
+                client.store(server.host, f"ns/{number}").resolve("latest")
+            assert "used the credentials of me" in str(caught.value.hint)
+        sent = [r.path for r in with_login(server) if r.path != "/v2/"]
+        assert len(sent) <= 3
+
+
+def test_passwords_that_lack_permissions(make_client: MakeClient) -> None:
+    """A password that the version check wants and accepts is sent on, though
+    many requests are refused.
+    """
+
+    class Private(Basic):
+        def admits(self, authorization: str, scope: str) -> bool:
+            return ":ns/p" not in scope and super().admits(
+                authorization, scope
+            )
+
+    with filled(Private("me", PASSWORD)) as server:
+        client = with_password(make_client, server)
+        for number in range(5):
+            with pytest.raises(errors.AccessDenied):
+                client.store(server.host, f"ns/p{number}").resolve("latest")
+        found = client.store(server.host, "ns/name").resolve("latest")
+        assert found == IMAGE.descriptor
+
+
 def test_refusals_of_single_repositories(make_client: MakeClient) -> None:
     """A token server that refuses tokens for some repositories is asked for
     those of others.

@@ -49,6 +49,51 @@ def test_wrong_passwords_are_sent_a_few_times() -> None:
         assert "probably wrong: the token that they got names no user" in hint
 
 
+def test_wrong_passwords_for_public_images() -> None:
+    """A token of nobody that is enough does not show that they are right."""
+
+    class Public(Harbor):
+        def grants(self, known: bool, name: str, action: str) -> bool:
+            public = name.startswith("public/") and action == "pull"
+            return public or super().grants(known, name, action)
+
+    gate = Public("me", PASSWORD)
+    with RegistryServer(gate=gate) as server, logged_in(server, "x") as client:
+
+        def resolve(number: int) -> None:
+            put(server.content.store(f"public/{number}"), IMAGE, "1")
+            client.store(server.host, f"public/{number}").resolve("1")
+            with pytest.raises(errors.AccessDenied) as caught:
+                client.store(server.host, f"p/{number}").resolve("1")
+            assert "names no user" in str(caught.value.hint)
+
+        with ThreadPoolExecutor(20) as pool:
+            assert len(list(pool.map(resolve, range(20)))) == 20
+        assert len(gate.logins) <= 4
+
+
+def test_tokens_without_users() -> None:
+    """Where no token names a user, the password is used for all that others
+    may not have.
+    """
+
+    class Anonymous(Harbor):
+        def claims(self, known: bool) -> dict[str, object]:
+            return super().claims(False)
+
+        def grants(self, known: bool, name: str, action: str) -> bool:
+            public = name.startswith("public/") and action == "pull"
+            return public or super().grants(known, name, action)
+
+    gate = Anonymous("me", PASSWORD)
+    with RegistryServer(gate=gate) as server, logged_in(server) as client:
+        for number in range(5):
+            for name in (f"public/{number}", f"p/{number}"):
+                put(server.content.store(name), IMAGE, "1")
+                found = client.store(server.host, name).resolve("1")
+                assert found == IMAGE.descriptor
+
+
 def test_a_missing_permission_is_no_wrong_password() -> None:
     """A token that names the user shows that the password is right."""
     gate = Harbor("me", PASSWORD, actions=frozenset({"pull"}))

@@ -95,6 +95,8 @@ class Attempts:
         self._policy = policy
         self._last = ""
         self._same = 0
+        # Requests of its kind that a server had taken at the last refusal,
+        # and the refusals after which it took more.
         self._served: int | None = None
         self._excused = 0
         self.failed = 0
@@ -102,7 +104,8 @@ class Attempts:
 
     def progressed(self) -> None:
         """Count from the beginning, as the last attempt got further."""
-        self.failed = 0
+        self.failed = self._excused = 0
+        self._served = None
 
     def pause(self, error: errors.ImagePrepError) -> float | None:
         """Seconds to wait after a failed attempt, None to give up."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import urllib3
 
@@ -52,9 +52,13 @@ def unreachable(
             return errors.Unreachable(
                 f"{via}: {plain(cause.strerror)}", errno=cause.errno, hint=hint
             )
-    for cause in reversed(causes):
-        if type(cause).__module__ == "socks":
-            return _refused_by_socks(url, proxy, cause)
+    if proxy.startswith("socks") and (refusal := _socks_refusal(causes)):
+        reason, status, is_final = refusal
+        return errors.Unreachable(
+            f"{where} through the proxy: {reason}",
+            hint=proxies.advice(url, proxy, status),
+            temporary=not is_final,
+        )
     for cause in causes:
         if isinstance(cause, (TimeoutError, urllib3.exceptions.TimeoutError)):
             return errors.Unreachable(
@@ -81,20 +85,24 @@ def refused(url: str, proxy: str, status: int) -> errors.Unreachable:
     )
 
 
-def _refused_by_socks(
-    url: str, proxy: str, error: BaseException
-) -> errors.Unreachable:
-    """The failure that PySocks, which is optional, reports.
+def _socks_refusal(
+    causes: Sequence[BaseException],
+) -> tuple[str, int, bool] | None:
+    """A failure that PySocks reports, if any.
 
-    Its messages begin with the reply of RFC 1928, such as ``0x02: ``.
+    :returns: its reason, the status of HTTP that means the same, and whether
+        it is the same at the next attempt.
     """
-    reply, _, reason = str(error).rpartition(": ")
-    is_login = type(error).__name__ == "SOCKS5AuthError"
-    return errors.Unreachable(
-        f"{urls.authority(url)} through the proxy: {plain(reason)}",
-        hint=proxies.advice(url, proxy, 407 if is_login else 403),
-        temporary=not is_login and reply != _NOT_ALLOWED,
-    )
+    import socks  # optional, and imported by then
+
+    for cause in reversed(causes):
+        if isinstance(cause, socks.ProxyError):
+            # Replies of RFC 1928 are numbered: "0x02: Connection not allowed".
+            reply, _, reason = str(cause).rpartition(": ")
+            is_login = isinstance(cause, socks.SOCKS5AuthError)
+            is_final = is_login or reply == _NOT_ALLOWED
+            return plain(reason), 407 if is_login else 403, is_final
+    return None
 
 
 def _without_tls(

@@ -276,7 +276,7 @@ def _socks(proxy: str, options: dict[str, Any]) -> PoolManager:
     except ImportError as error:
         raise errors.InvalidArgument(
             f"{urls.shown(proxy)}: this kind of proxy needs PySocks",
-            hint="pip install PySocks, or use an HTTP proxy",
+            hint="pip install 'imageprep-client[socks]', or use an HTTP proxy",
         ) from error
     manager: PoolManager = SOCKSProxyManager(proxy, **options)
     return manager

@@ -110,7 +110,10 @@ class Bearer(Open):
         return answer
 
     def revoke(self, authorizations: Iterable[str] | None = None) -> None:
-        """These tokens, or all so far, are not good any longer."""
+        """Refuse tokens from now on.
+
+        :param authorizations: those with the tokens; None: all so far.
+        """
         with self._lock:
             if authorizations is None:
                 self._tokens.clear()

@@ -32,7 +32,7 @@ decompression: backports compression
 deadlines: errors
 retry: deadlines errors observer
 host: errors
-http: deadlines errors host oci requests urllib3
+http: deadlines errors host oci requests socks urllib3
 programs: errors host observer oci subprocess
 programs.fsxfs: errors programs.confined programs.entries pyfsxfs
 rpm: errors host.inputs

@@ -361,7 +361,8 @@ SCENARIOS: dict[str, Callable[[pathlib.Path], errors.ImagePrepError]] = {
         gate=Harbor("me", "password")
     ),
     "no login changes that": lambda _: error_of(
-        push, lasting("POST", 403, body=answer("DENIED", "read only mode"))
+        push,
+        lasting("POST", 403, body=answer("DENIED", "is in read only mode")),
     ),
     "a rule of the registry forbids this": lambda _: error_of(
         lambda store: streams.put(store, content.image("immutable"), "latest"),

@@ -117,6 +117,18 @@ def test_other_failures_between_are_no_turns_of_others() -> None:
     assert attempts.pause(limited) is None
 
 
+def test_turns_of_others_before_progress() -> None:
+    """They permit no further attempts after it."""
+    attempts = FAST.begin()
+    for served in range(9):
+        limited = errors.TooManyRequests("x")
+        limited.served = served
+        assert attempts.pause(limited) is not None
+    attempts.progressed()
+    pauses = iter(lambda: attempts.pause(errors.ServerFault("y")), None)
+    assert len(list(pauses)) == FAST.attempts - 1
+
+
 def test_waits_as_asked() -> None:
     """Retry-After is kept, unless it is out of all proportion."""
     policy = RetryPolicy(base=0.5, cap=1, patience=100)

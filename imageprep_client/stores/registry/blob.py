@@ -51,7 +51,7 @@ class Download:
         self._open_at = open_at
         self._position = offset
         self._attempts = retrier.begin()
-        self._failed_at = 0
+        self._failed_at = self._began_at = 0
         self._restarts = 0
         if offset:
             self._align()
@@ -92,12 +92,14 @@ class Download:
         self._response.close()
         if self._position - self._failed_at >= CHUNK:
             self._attempts.progressed()
+        if not self._attempts.failed:
+            self._began_at = self._position
         self._failed_at = self._position
         while True:
             try:
                 self._retrier.rest(self._what, self._attempts, error)
             except errors.Unreachable as broken:
-                if broken.is_timeout:
+                if broken.is_timeout or self._position != self._began_at:
                     raise
                 raise self._breaks(broken) from broken
             self._response = self._open_at(self._position)
@@ -110,13 +112,14 @@ class Download:
             return
 
     def _breaks(self, broken: errors.Unreachable) -> errors.ServerFault:
-        """The error of a blob whose responses begin and all end too soon.
+        """The error of a blob whose responses all end after the same byte.
 
         distribution answers so for content that only its cache still has.
         """
         fault = errors.ServerFault(
             f"{self._what}: each response breaks off after {self._position} of"
-            f" {self._size} bytes ({broken})"
+            f" {self._size} bytes ({broken})",
+            hint=broken.hint,
         )
         fault.isolated = True
         fault.given_up = broken.given_up

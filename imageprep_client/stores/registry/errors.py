@@ -86,7 +86,9 @@ _READS = frozenset({"GET", "HEAD"})
 #: status is that of denied access.
 _QUOTA = re.compile(r"\bquota\b|exceed the configured upper limit", re.I)
 #: Reasons of Harbor and Quay that no permission of a user changes.
-_READ_ONLY = re.compile(r"\bread[- ]only\b|\bproxy project\b", re.I)
+_READ_ONLY = re.compile(
+    r"\bin read only mode\b|\bcurrently read-only\b|\bproxy project\b", re.I
+)
 _SIZE_CODES = frozenset({"SIZE_INVALID"})
 #: Codes about the content that was sent. distribution answers 500 with one of
 #: them when it refuses the URLs of a layer.
@@ -135,7 +137,7 @@ def _error(
         said = said or unknown
     words = said or _WORDS.get(status) or _phrase(status)
     message = (
-        f"{what}: {words}"
+        f"{what}: {_cut(words)}"
         f" ({response.method} {urls.shown(response.url)} {status})"
     )
     manifest = response.method == "PUT" and "/manifests/" in response.url
@@ -215,7 +217,7 @@ def _phrase(status: int) -> str:
 
 def reason(response: Response) -> str:
     """The reason that an answer gives, or empty; the answer is read."""
-    return _reason(response)[1]
+    return _cut(_reason(response)[1])
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -273,11 +275,18 @@ def _line(text: str) -> str:
     if line == f"{half}: {half}":
         # Harbor gives many reasons twice.
         line = half
-    if len(line) > _MAX_MESSAGE:
-        # Keppel quotes the labels and layers before its reason.
-        size = (_MAX_MESSAGE - len(_CUT)) // 2
-        line = line[:size] + _CUT + line[-size:]
     return line
+
+
+def _cut(reason: str) -> str:
+    """A reason for a message, without the middle of a long one.
+
+    Keppel quotes the labels and layers of an image before its reason.
+    """
+    if len(reason) <= _MAX_MESSAGE:
+        return reason
+    size = (_MAX_MESSAGE - len(_CUT)) // 2
+    return reason[:size] + _CUT + reason[-size:]
 
 
 def _entry(one: Any) -> Mapping[str, Any]:

@@ -50,8 +50,8 @@ class Request(NamedTuple):
         return self.method in ("GET", "HEAD")
 
     @property
-    def kind(self) -> tuple[str, bool]:
-        """The kind of requests that a rate limit counts together."""
+    def counted_as(self) -> tuple[str, bool]:
+        """The requests that a rate limit counts together with it."""
         return self.method, "/manifests/" in self.url
 
     @property

@@ -190,14 +190,14 @@ class RegistrySession:
         if response.status in answers.LIMITED:
             self._limit.limited(begin)
             if isinstance(error, errors.ServerFault):
-                error.served = self.traits.served[request.kind]
+                error.served = self.traits.served[request.counted_as]
         return error
 
     def fails_alone(self, error: errors.ServerFault) -> bool:
         """Whether it still answers the request that it answered last."""
         if not error.temporary or isinstance(error, errors.TooManyRequests):
             return False
-        if self.traits.fails:
+        if self.traits.is_failing:
             return False
         request = self.traits.answered or Request("GET", API, self.name)
         with contextlib.suppress(errors.StoreError):
@@ -205,7 +205,7 @@ class RegistrySession:
             response.discard()
             if not answers.is_unwell(response):
                 return True
-        self.traits.failed()
+        self.traits.note_failure()
         return False
 
     def _renewed(

@@ -20,14 +20,14 @@ class RegistryTraits:
     """The facts that all requests to one registry learn and use.
 
     Threads share them without a lock: a fact may be learned twice, for which
-    a request too many is sent, and is never half set.
+    a request too many is sent, and a count may lack a few.
 
     :ivar answers_head: whether HEAD tells of "blobs", "manifests", if known.
     :ivar keeps_signatures: whether a response said so.
     :ivar mounts_own: whether a repository mounts its own blobs, if known.
     :ivar body_limit: the size of chunks after a 413; None before.
     :ivar answered: the last request for no blob that it answered, if any.
-    :ivar served: how many requests of each kind it answered.
+    :ivar served: how many requests it took, by `Request.counted_as`.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class RegistryTraits:
         """Learn from a response whatever its request was for."""
         self.keeps_signatures |= description.SIGNATURES in response.headers
         if not answers.is_unwell(response):
-            self.served[request.kind] += 1
+            self.served[request.counted_as] += 1
             if request.is_small:
                 self.answered = request
 
@@ -58,11 +58,11 @@ class RegistryTraits:
             if self._looks <= 0:
                 self.mounts_own = True
 
-    def failed(self) -> None:
+    def note_failure(self) -> None:
         """Note that it answers nothing at present."""
         self._failing_until = time.monotonic() + _FAILING
 
     @property
-    def fails(self) -> bool:
+    def is_failing(self) -> bool:
         """Whether it answered nothing a moment ago."""
         return time.monotonic() < self._failing_until

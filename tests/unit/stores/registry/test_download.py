@@ -57,17 +57,27 @@ def test_resumes_several_times(
 def test_gives_up_without_progress(
     server: RegistryServer, client: RegistryClient
 ) -> None:
-    """A registry that always breaks at once is given up.
+    """A registry that always breaks at once is given up."""
+    server.faults.add(Fault("GET", "/blobs/", truncate=3, times=None))
+    with pytest.raises(errors.Unreachable, match="closed with") as caught:
+        fetch(client, server)
+    assert caught.value.given_up
+    assert len(ranges(server)) <= 25
+
+
+def test_gives_up_at_the_same_byte(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """A registry has lost the rest of a blob if it never gets further.
 
     It answers, so that other content may be whole; the error names the blob.
     """
-    server.faults.add(Fault("GET", "/blobs/", truncate=3, times=None))
-    told = f"{BLOB.descriptor.digest}: each response breaks off after"
+    server.faults.add(Fault("GET", "/blobs/", truncate=0, times=None))
+    told = f"{BLOB.descriptor.digest}: each response breaks off after 0 of"
     with pytest.raises(errors.ServerFault, match=told) as caught:
         fetch(client, server)
     assert caught.value.isolated
     assert caught.value.given_up
-    assert len(ranges(server)) <= 25
 
 
 def test_resumes_after_errors(

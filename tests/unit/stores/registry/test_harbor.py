@@ -255,6 +255,12 @@ def test_what_no_login_changes(message: str) -> None:
     assert "no login changes that" in str(error.hint)
 
 
+def test_read_only_logins() -> None:
+    """Another login may do what this one may not."""
+    error = failure(refused(403, "your access token is read-only", "POST"))
+    assert "log in with podman login" in str(error.hint)
+
+
 def test_immutable_tags() -> None:
     """The hint says how to get around a rule."""
     message = "Failed to process request due to 'p:1' configured as immutable."

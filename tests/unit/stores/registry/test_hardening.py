@@ -454,6 +454,8 @@ def test_refused_uploads(
     [
         "Quota has been exceeded on namespace",
         "it would exceed the configured upper limit of 10.0 MiB",
+        # Messages leave out the middle of long reasons.
+        f"{'x' * 150} quota of the project is exceeded {'x' * 150}",
     ],
 )
 def test_quotas(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import Any
 
 from imageprep_client import errors
 from imageprep_client.oci import reference as references
@@ -64,8 +65,11 @@ class RegistryCatalog:
                 raise
             try:
                 names = self._of_projects()
-            except errors.StoreError:
+            except (errors.NotFound, errors.AccessDenied):
                 raise error from None
+            except errors.Refused as refused:
+                # Without a status, it is there and cannot be read.
+                raise (error if refused.status else refused) from None
         authenticator = self._connect().authenticator
         if not names and authenticator.is_anonymous():
             self._warn(
@@ -75,7 +79,7 @@ class RegistryCatalog:
         return sorted(filter(references.is_repository, names))
 
     def _is_harbor(self) -> bool:
-        """Whether it is a Harbor that knows the user."""
+        """Whether the registry asks for the password as Harbor does."""
         realm = self._connect().authenticator.password_realm("")
         return realm == _HARBOR
 
@@ -83,21 +87,31 @@ class RegistryCatalog:
         """The repositories that a user of Harbor may see.
 
         Its catalog is for administrators.
+
+        :raises StoreError: when the list does not exist or fails.
         """
         request = Request(
             "GET",
             "/api/v2.0/repositories?page_size=100",
             f"{self._name}: repositories of its projects",
         )
-        return listing.names(self._connect(), request, "repositories", "name")
+        return listing.names(self._connect(), request, _names_of)
 
     def _names(self, request: Request) -> list[str]:
         registry = self._connect()
+        parse = listing.below("repositories")
         try:
-            return listing.names(registry, request, "repositories")
+            return listing.names(registry, request, parse)
         except errors.ServerFault as error:
             if error.status != HTTPStatus.BAD_REQUEST:
                 raise
         # The token server of Quay knows scopes of repositories only.
         request = request._replace(scopes=())
-        return listing.names(registry, request, "repositories")
+        return listing.names(registry, request, parse)
+
+
+def _names_of(page: Any) -> list[Any]:
+    """The names in a page of Harbor's list."""
+    if not isinstance(page, list):
+        raise TypeError("page")
+    return [repository["name"] for repository in page]

@@ -6,7 +6,7 @@ import functools
 import json
 import re
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from imageprep_client import errors
@@ -32,6 +32,9 @@ MAX_BODY = 4 * 1024 * 1024
 #: All pages of a list together.
 MAX_TOTAL = 64 * 1024 * 1024
 
+#: Finds the list in the document of a page.
+_Parse = Callable[[Any], list[Any]]
+
 # It never backtracks: a header could otherwise take very long to parse.
 # Cloudflare's registry leaves out the angle brackets.
 _LINK = re.compile(
@@ -45,32 +48,39 @@ def tags(registry: RegistrySession, request: Request) -> list[str]:
     """All valid tags, in the order of the registry."""
     return [
         tag
-        for tag in names(registry, request, "tags")
+        for tag in names(registry, request, below("tags"))
         if references.is_tag(tag)
     ]
 
 
 def names(
-    registry: RegistrySession, request: Request, key: str, name: str = ""
+    registry: RegistrySession, request: Request, parse: _Parse
 ) -> list[str]:
     """The unique strings of a paginated list, in the order of the registry.
 
-    :param key: the key of the list in each page.
-    :param name: the key of the string in each entry, if the entries are
-        objects. Each page is the list itself.
-    :raises Refused: if its value is no list.
+    :raises Refused: if a page has no list, or the list does not end.
     """
     unique: dict[str, None] = {}
-    for document in _pages(registry, request, key, unique, is_bare=bool(name)):
-        entries = document.get(key)
-        if name and isinstance(entries, list):
-            entries = [e.get(name) for e in entries if isinstance(e, dict)]
-        if not isinstance(entries, list | None):
-            raise _refused(f"{request.what}: {key} is not a list")
-        unique.update((e, None) for e in entries or () if isinstance(e, str))
+    for page in _pages(registry, request, parse, unique):
+        unique.update((name, None) for name in page if isinstance(name, str))
         if len(unique) > MAX_NAMES:
             raise _refused(f"{request.what}: over {MAX_NAMES} names")
     return list(unique)
+
+
+def below(key: str, absent: Any = None) -> _Parse:
+    """Finds the list of a page below a key; null is an empty one.
+
+    :param absent: taken for the value of a key that is absent.
+    """
+
+    def parse(document: Any) -> list[Any]:
+        entries = document.get(key, absent)
+        if not isinstance(entries, list | None):
+            raise _refused(f"{key} is not a list")
+        return entries or []
+
+    return parse
 
 
 def referrers(
@@ -82,13 +92,10 @@ def referrers(
     """
     descriptors: dict[str, Descriptor] = {}
     try:
-        for document in _pages(registry, request, "manifests", None):
-            entries = document.get("manifests", False)
-            if not isinstance(entries, list | None):
-                raise errors.Refused(
-                    f"{request.what}: the list of referrers is no index"
-                )
-            for entry in entries or ():
+        for page in _pages(
+            registry, request, below("manifests", absent=False), {}
+        ):
+            for entry in page:
                 descriptor = Descriptor.from_json(entry)
                 descriptors[descriptor.digest] = descriptor
             if len(descriptors) > MAX_REFERRERS:
@@ -107,22 +114,19 @@ def referrers(
 def _pages(
     registry: RegistrySession,
     request: Request,
-    key: str,
-    names: dict[str, None] | None,
-    *,
-    is_bare: bool = False,
-) -> Iterator[Mapping[str, Any]]:
+    parse: _Parse,
+    names: dict[str, None],
+) -> Iterator[list[Any]]:
     """The pages of a list; links are followed verbatim, on the same origin.
 
     A page that breaks off or makes no sense is asked for again. Where a link
     leads elsewhere or in a circle, or its page is refused or does not exist,
-    the next page is asked for by the last name, as the specification has it.
-    If that page has nothing new and is not the first one again, the list has
-    ended: the catalog of Cloudflare's registry always links to a next page.
+    the next page is asked for by the last name, as the specification has it
+    for lists whose pages have a size, ``n``. If that page has nothing new and
+    is not the first one again, the list has ended: the catalog of Cloudflare's
+    registry always links to a next page.
 
-    :param key: the key of the list in each page.
-    :param names: those of the list so far; None where it has none.
-    :param is_bare: whether each page is the list itself.
+    :param names: those of the list so far.
     :raises NotFound: when the list does not exist.
     :raises Refused: when links lead elsewhere, in a circle, or too far.
     """
@@ -131,13 +135,13 @@ def _pages(
     path, _, query = request.url.partition("?")
     fallback: str | None = None
     after_last = False
-    sizes = iter(_SMALLER_PAGES if query.startswith("n=") else ())
+    specified = query.startswith("n=")
+    sizes = iter(_SMALLER_PAGES if specified else ())
     for _ in range(MAX_PAGES):
         once = request._replace(repeatable=False)
         try:
-            response, size, document = registry.retrier.retrying(
-                request.what,
-                functools.partial(_page, registry, once, key * is_bare),
+            response, size, page = registry.retrier.retrying(
+                request.what, functools.partial(_page, registry, once, parse)
             )
         except (errors.Refused, errors.NotFound) as error:
             smaller = None
@@ -159,15 +163,15 @@ def _pages(
             after_last = True
             continue
         seen.add(response.url)
-        known = len(names or ())
+        known = len(names)
         total += size
         if total > MAX_TOTAL:
             raise _refused(f"{request.what}: a list of over {MAX_TOTAL} bytes")
-        yield document
+        yield page
         link = _next(response.headers.get("Link", ""))
         if link is None:
             return
-        if names and len(names) > known:
+        if specified and len(names) > known:
             last = urllib.parse.urlencode({"last": next(reversed(names))})
             fallback = f"{path}?{query}&{last}" if query else f"{path}?{last}"
         try:
@@ -186,7 +190,7 @@ def _pages(
             after_last = False
         except errors.ServerFault as error:
             if fallback is None:
-                if after_last and names and _is_end(document, key, names):
+                if after_last and names and _is_end(page, names):
                     return
                 raise errors.Refused(str(error)) from None
             url, fallback = fallback, None
@@ -195,25 +199,19 @@ def _pages(
     raise _refused(f"{request.what}: over {MAX_PAGES} pages")
 
 
-def _is_end(
-    document: Mapping[str, Any], key: str, names: dict[str, None]
-) -> bool:
+def _is_end(page: list[Any], names: dict[str, None]) -> bool:
     """Whether a page after the last name is not the first one again.
 
     Names that are not in order may rightly come after the last one.
     """
     first, last = next(iter(names)), next(reversed(names))
-    return first >= last or first not in (document.get(key) or ())
+    return first >= last or first not in page
 
 
 def _page(
-    registry: RegistrySession, request: Request, key: str
-) -> tuple[Response, int, Mapping[str, Any]]:
-    """A response, its length, and its document.
-
-    :param key: for the list that is the whole document; empty: the document
-        is an object.
-    """
+    registry: RegistrySession, request: Request, parse: _Parse
+) -> tuple[Response, int, list[Any]]:
+    """A response, its length, and the list in it."""
     try:
         response = registry.call(request, {200})
     except errors.ServerFault as error:
@@ -221,7 +219,7 @@ def _page(
         error.isolated = registry.fails_alone(error)
         raise
     data = response.body(MAX_BODY)
-    return response, len(data), _document(request.what, response, data, key)
+    return response, len(data), _entries(request.what, response, data, parse)
 
 
 def _next(header: str) -> str | None:
@@ -231,28 +229,27 @@ def _next(header: str) -> str | None:
     return None
 
 
-def _document(
-    what: str, response: Response, data: bytes, key: str
-) -> Mapping[str, Any]:
+def _entries(
+    what: str, response: Response, data: bytes, parse: _Parse
+) -> list[Any]:
     try:
-        document = json.loads(data)
-        if key and isinstance(document, list):
-            return {key: document}
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
+        return parse(json.loads(data))
+    except errors.Refused as error:
+        raise _refused(f"{what}: {error}") from None
+    except errors.MALFORMED:
         message = (
-            f"{what}: answer is no JSON object"
+            f"{what}: answer is no JSON object with a list"
             f" (GET {urls.shown(response.url)})"
         )
         hint = description.page_hint(response)
         # Another media type is a page that another attempt gets as well.
         kind = mediatypes.essence(response.headers.get("Content-Type", ""))
         if kind and "json" not in kind:
-            raise errors.Refused(message, hint=hint)
+            raise errors.Refused(message, hint=hint) from None
         # Damage on the way is seldom the same a few times.
-        raise errors.InvalidContent(message, hint=hint, temporary=True)
-    return document
+        raise errors.InvalidContent(
+            message, hint=hint, temporary=True
+        ) from None
 
 
 def _refused(message: str) -> errors.Refused:

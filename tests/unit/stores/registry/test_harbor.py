@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from imageprep_client import errors
 from imageprep_client.oci import referrers
+from imageprep_client.retry import ONE_ATTEMPT, RetryPolicy
 from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
@@ -22,14 +24,17 @@ from imageprep_client.testing.streams import put, read
 
 IMAGE = content.image("harbor")
 PASSWORD = "Zz9Secret"
+FAST = RetryPolicy(base=0.001, cap=0.001)
 
 
 def logged_in(
-    server: RegistryServer, password: str = PASSWORD
+    server: RegistryServer,
+    password: str = PASSWORD,
+    policy: RetryPolicy = FAST,
 ) -> RegistryClient:
     """A client with a user and a password."""
     known = Credentials({server.host: ("me", password)})
-    return RegistryClient(Hosts(credentials=known))
+    return RegistryClient(Hosts(credentials=known), policy=policy)
 
 
 def test_wrong_passwords_are_sent_a_few_times() -> None:
@@ -223,6 +228,42 @@ def test_no_repositories_of_a_user() -> None:
             client.catalog(server.host).repositories()
         assert "which got a token" in str(caught.value.hint)
         assert len(server.requests("GET", "^/api/")) == 1
+
+
+@pytest.mark.parametrize("names", [["p/a", "p/b"], ["p/a"], ["p/b", "p/a"]])
+def test_repositories_that_cannot_be_followed(names: Sequence[str]) -> None:
+    """A list that goes on elsewhere is a failure, and never taken as whole."""
+    link = NEXT.replace("</", "<https://elsewhere.example.com/")
+    gate = Harbor("me", PASSWORD, is_administrator=False)
+    with RegistryServer(gate=gate) as server, logged_in(server) as client:
+        server.faults.add(listed("page_size", *names, Link=link))
+        with pytest.raises(errors.Refused, match="on another host"):
+            client.catalog(server.host).repositories()
+        assert len(server.requests("GET", "^/api/")) == 1
+
+
+def test_failures_of_the_list_of_a_user() -> None:
+    """A list that fails is told as such, and not as a refused catalog."""
+    gate = Harbor("me", PASSWORD, is_administrator=False)
+    with (
+        RegistryServer(gate=gate) as server,
+        logged_in(server, policy=ONE_ATTEMPT) as client,
+    ):
+        server.faults.add(Fault(path="^/api/", status=503, times=None))
+        with pytest.raises(errors.ServerFault, match="projects") as caught:
+            client.catalog(server.host).repositories()
+        assert caught.value.status == 503
+
+
+@pytest.mark.parametrize("body", [b"{}", b'["p/a"]', b"[{}]"])
+def test_lists_of_a_user_that_are_none(body: bytes) -> None:
+    """A page that is no list of repositories is an error."""
+    gate = Harbor("me", PASSWORD, is_administrator=False)
+    with RegistryServer(gate=gate) as server, logged_in(server) as client:
+        fault = dataclasses.replace(listed("page_size"), body=body)
+        server.faults.add(fault)
+        with pytest.raises(errors.InvalidContent, match="no JSON"):
+            client.catalog(server.host).repositories()
 
 
 def refused(status: int, message: str, method: str = "") -> Fault:

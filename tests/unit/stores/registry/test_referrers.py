@@ -119,7 +119,7 @@ def test_list_of_referrers_that_is_no_index(
     fault = Fault(path="/referrers/", body=body)
     with RegistryServer(faults=[fault]) as registry:
         image = fill(registry, "a")
-        with pytest.raises(errors.Refused, match="no index"):
+        with pytest.raises(errors.Refused, match="manifests is not a list"):
             client.store(registry.host, "a").referrers(image.descriptor)
 
 

@@ -145,7 +145,8 @@ class Stores:
         return self._readable(place) or self._registries.catalog(place)
 
     def registry(self, place: Location) -> Registry:
-        """All of a registry or a tree, or what is below a path in a registry.
+        """All of a registry or a tree, or of a registry what is at a path or
+        below.
 
         :raises InvalidArgument: when there is no directory or tree.
         """
@@ -320,15 +321,27 @@ def _check(home: _Home | None) -> None:
 
 
 class _Remote:
-    """What is below a place in a registry that is reached over the network."""
+    """A registry that is reached over the network, or a part of one."""
 
     def __init__(self, registries: RegistryClient, place: Location) -> None:
         self._registries = registries
         self._place = place
 
     def repositories(self) -> Sequence[str]:
+        """Those of the place.
+
+        :raises NotFound: when there is none at a path or below: it is likely
+            to be mistyped.
+        """
         listed = self._registries.catalog(self._place.registry).repositories()
-        return [name for name in listed if self._place.covers(name)]
+        names = [name for name in listed if self._place.covers(name)]
+        if self._place.path and not names:
+            raise errors.NotFound(
+                f"{self._place}: no repository has this path, or one below it",
+                hint=f"image list --registry-url {self._place.registry} names"
+                " all images",
+            )
+        return names
 
     def store(self, repository: str) -> base.Store:
         return self._registries.store(

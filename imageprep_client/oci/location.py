@@ -98,8 +98,8 @@ class Location:
         )
 
     def covers(self, repository: str) -> bool:
-        """Whether a repository of its registry is below its path."""
-        return not self.path or repository.startswith(f"{self.path}/")
+        """Whether a repository of its registry is at its path or below."""
+        return not self.path or f"{repository}/".startswith(f"{self.path}/")
 
     def check_whole(self) -> None:
         """Check that it is a whole directory, and not a part of one.

@@ -337,6 +337,31 @@ def test_part_of_a_registry(openstack: base.OpenStack) -> None:
         assert not registry.requests(path="^/v2/mine2/")
 
 
+def test_one_repository_of_a_registry(openstack: base.OpenStack) -> None:
+    """The path of a repository means that one."""
+    with RegistryServer() as registry:
+        both = images.overcloud(
+            {"mine/api": ["1", "2"], "mine/api2": ["1"]}, unique_bytes=5_000
+        )
+        images.write(both.images, registry.content.store)
+        place = ("--registry-url", f"{registry.host}/mine/api")
+        openstack(*VERIFY, *place, stderr="1 repository, 2 tags, [^\n]*")
+        assert not registry.requests(path="^/v2/mine/api2/")
+
+
+def test_mistyped_part_of_a_registry(openstack: base.OpenStack) -> None:
+    """Nothing is good where there is nothing."""
+    with RegistryServer() as registry:
+        one = images.overcloud({"mine/api": ["1"]}, unique_bytes=5_000)
+        images.write(one.images, registry.content.store)
+        place = f"{registry.host}/min"
+        problem = f"{place}: no repository [^\n]*\nhint: image list [^\n]*"
+        for words in (VERIFY, (*PRUNE, "--keep-last", "1")):
+            openstack(
+                *(*words, "--registry-url", place), status=2, stderr=problem
+            )
+
+
 @pytest.mark.usefixtures("tree")
 @pytest.mark.parametrize("place", ["image-serve:tree//ns", "oci:layouts//ns"])
 def test_part_of_a_directory(openstack: base.OpenStack, place: str) -> None:

@@ -186,7 +186,7 @@ class Harbor(Open):
         return known and action in self.actions
 
     def claims(self, known: bool) -> dict[str, object]:
-        """The claims of a token of the user, or else of nobody."""
+        """The claims of a token of the user, or else of anybody."""
         claims: dict[str, object] = {"jti": secrets.token_urlsafe(16)}
         if known:
             claims["sub"] = self.user

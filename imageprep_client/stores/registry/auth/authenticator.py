@@ -318,10 +318,10 @@ class Authenticator:
         ]
 
     def _is_ignored(self, credential: RegistryCredential | None) -> bool:
-        """Whether credentials got tokens of nobody, and one lacks a scope."""
+        """Whether all tokens for credentials are anonymous, and one lacks."""
         tokens = self._tokens_of(credential)
         return any(token.lacks for token in tokens) and all(
-            token.names_nobody for token in tokens
+            token.is_anonymous for token in tokens
         )
 
     def _credential(self, repository: str) -> RegistryCredential | None:

@@ -45,6 +45,10 @@ _AT_ONCE = 16
 #: The refusals after which credentials are taken for wrong: a server may
 #: refuse a token for one repository, and give one for another.
 _WRONG_AT_MOST = 3
+#: The claims of the specification.
+_CLAIMS = frozenset(
+    {"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "access"}
+)
 #: The client ID for OAuth2.
 _CLIENT = "imageprep-client"
 
@@ -78,14 +82,14 @@ class Token:
     :ivar header: the Authorization with it.
     :ivar stale_at: the time from which on it is to be replaced, by the clock.
     :ivar since: the time when it was given.
-    :ivar names_nobody: whether it says that it is of no user.
+    :ivar is_anonymous: whether its claims name no user.
     :ivar lacks: whether it says that it grants less than wanted.
     """
 
     header: str = dataclasses.field(repr=False)
     stale_at: float
     since: float
-    names_nobody: bool = False
+    is_anonymous: bool = False
     lacks: bool = False
 
 
@@ -100,8 +104,8 @@ class _Login:
     :ivar settled: set once the server answered for good anything but that
         they are wrong.
     :ivar refusals: why they got no token, by the scopes asked for.
-    :ivar ignored: the scopes for which they got a token that names nobody and
-        lacks some.
+    :ivar ignored: the scopes for which they got an anonymous token that lacks
+        some.
     :ivar unneeded: whether they got one that lacks none.
     """
 
@@ -123,7 +127,7 @@ class TokenServer:
 
     Credentials that are wrong (401) for a few repositories and got no token so
     far are not sent again: servers lock users with wrong passwords out. Harbor
-    gives them a token of nobody instead; more of these are fetched without
+    gives them an anonymous token instead; more of these are fetched without
     credentials. Where such a token is enough, as for public images, others are
     fetched without credentials first.
 
@@ -199,7 +203,7 @@ class TokenServer:
             passing = error.temporary or isinstance(error, errors.OutOfTime)
             login.settled = not passing
             raise
-        if not token.names_nobody:
+        if not token.is_anonymous:
             login.settled = True
         elif token.lacks:
             login.ignored.add(wanted.scopes)
@@ -341,10 +345,11 @@ def _lifetime(token: str) -> float:
 
 
 def _told(token: str, scopes: Iterable[str]) -> tuple[bool, bool]:
-    """Whether a token names no user, and grants less than these scopes.
+    """Whether a token is anonymous, and grants less than these scopes.
 
-    A JSON Web Token has a subject unless the client did not log in. Only the
-    claims of the specification are understood.
+    A JSON Web Token has a subject unless the client did not log in. Other
+    claims than those of the specification may name somebody, too: GitLab has
+    the name of a deploy token in ``user``.
     """
     try:
         claims = _claims(token)
@@ -353,15 +358,15 @@ def _told(token: str, scopes: Iterable[str]) -> tuple[bool, bool]:
             for entry in claims["access"]
             for action in entry["actions"]
         }
-        names_nobody = not claims.get("sub")
+        is_anonymous = not claims.get("sub") and claims.keys() <= _CLAIMS
     except errors.MALFORMED:
         return False, False
     for scope in scopes:
         kind, _, rest = scope.partition(":")
         name, _, actions = rest.rpartition(":")
         if any((kind, name, one) not in granted for one in actions.split(",")):
-            return names_nobody, True
-    return names_nobody, False
+            return is_anonymous, True
+    return is_anonymous, False
 
 
 def _claims(token: str) -> Any:

@@ -38,7 +38,7 @@ def logged_in(
 
 
 def test_wrong_passwords_are_sent_a_few_times() -> None:
-    """Tokens of nobody count as refusals, and no password follows them."""
+    """Anonymous tokens count as refusals, and no password follows them."""
     gate = Harbor("me", PASSWORD)
     with RegistryServer(gate=gate) as server, logged_in(server, "x") as client:
 
@@ -55,7 +55,7 @@ def test_wrong_passwords_are_sent_a_few_times() -> None:
 
 
 def test_wrong_passwords_for_public_images() -> None:
-    """A token of nobody that is enough does not show that they are right."""
+    """An anonymous token that is enough does not show that they are right."""
 
     class Public(Harbor):
         def grants(self, known: bool, name: str, action: str) -> bool:
@@ -99,6 +99,32 @@ def test_tokens_without_users() -> None:
                 assert found == IMAGE.descriptor
 
 
+def test_users_that_other_claims_name() -> None:
+    """Tokens of GitLab have no subject for a deploy token, and name it in a
+    claim of their own.
+    """
+
+    class Deploying(Harbor):
+        def claims(self, known: bool) -> dict[str, object]:
+            claims = super().claims(False)
+            return {**claims, "user": "deploy"} if known else claims
+
+        def grants(self, known: bool, name: str, action: str) -> bool:
+            return known and name == "p/open"
+
+        def challenge(self, base: str, scope: str) -> str:
+            return f'Bearer realm="{base}/token",service="r",scope="{scope}"'
+
+    gate = Deploying("me", PASSWORD)
+    with RegistryServer(gate=gate) as server, logged_in(server) as client:
+        put(server.content.store("p/open"), IMAGE, "1")
+        for number in range(4):
+            with pytest.raises(errors.AccessDenied) as caught:
+                client.store(server.host, f"p/{number}").resolve("1")
+            assert "which got a token" in str(caught.value.hint)
+        assert client.store(server.host, "p/open").resolve("1")
+
+
 def test_a_missing_permission_is_no_wrong_password() -> None:
     """A token that names the user shows that the password is right."""
     gate = Harbor("me", PASSWORD, actions=frozenset({"pull"}))
@@ -132,7 +158,7 @@ def test_deletions() -> None:
 
 
 def test_deletions_with_a_wrong_password() -> None:
-    """It is not sent again for what the token of nobody does not permit."""
+    """It is not sent again for what an anonymous token does not permit."""
     gate = Harbor("me", PASSWORD)
     with RegistryServer(gate=gate) as server, logged_in(server, "x") as client:
         put(server.content.store("p/name"), IMAGE, "1")
@@ -183,7 +209,7 @@ def test_catalog_of_an_administrator() -> None:
 
 
 def test_catalog_with_a_wrong_password() -> None:
-    """A password that got a token of nobody is not sent to the registry."""
+    """A password that got an anonymous token is not sent to the registry."""
     gate = Harbor("me", PASSWORD)
     with RegistryServer(gate=gate) as server, logged_in(server, "x") as client:
         with pytest.raises(errors.AccessDenied, match="authentication"):

@@ -103,9 +103,7 @@ class Authenticator:
         if challenge is None:
             return None
         if own is None:
-            parameters = dict(challenge.parameters)
-            parameters.pop("scope", None)
-            challenge = Challenge(challenge.scheme, parameters)
+            challenge = challenge.without_scope()
         try:
             return self._answer(challenge, repository, scopes, None)
         except errors.AccessDenied:
@@ -212,7 +210,9 @@ class Authenticator:
         ):
             # Harbor offers the password after every token that it refuses.
             # Only its catalog wants that, and deletions, whose scope it does
-            # not name to clients with a token.
+            # not name to clients with a token. Nor does it name another scope
+            # than that of the first request.
+            own = self._challenges[repository] = own.without_scope()
             return self._answer(own, repository, scopes, refused, sent_at)
         if bearer:
             self._realm(bearer)

@@ -28,6 +28,12 @@ class Challenge:
     scheme: str
     parameters: dict[str, str]
 
+    def without_scope(self) -> Challenge:
+        """The same for requests of which other scopes are known."""
+        parameters = dict(self.parameters)
+        parameters.pop("scope", None)
+        return Challenge(self.scheme, parameters)
+
 
 def parse_challenges(header: str) -> list[Challenge]:
     """The challenges of a WWW-Authenticate header (RFC 9110, 11.6.1).

@@ -157,6 +157,18 @@ def test_deletions() -> None:
         assert not list(content_of.tags())
 
 
+def test_reading_after_a_deletion() -> None:
+    """The scope that the first request wants is not that of the others."""
+    gate = Harbor("me", PASSWORD, actions=frozenset({"pull"}))
+    with RegistryServer(gate=gate) as server, logged_in(server) as client:
+        put(server.content.store("p/name"), IMAGE, "1")
+        server.faults.add(Fault("DELETE", status=405, skip=1, times=None))
+        store = client.store(server.host, "p/name")
+        with pytest.raises(errors.Refused):
+            store.untag("1")
+        assert store.resolve("1") == IMAGE.descriptor
+
+
 def test_deletions_with_a_wrong_password() -> None:
     """It is not sent again for what an anonymous token does not permit."""
     gate = Harbor("me", PASSWORD)

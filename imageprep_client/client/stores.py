@@ -63,6 +63,7 @@ class Stores:
         lookasides: bool = True,
     ) -> None:
         self._options = options
+        self._observer = observer
         self._registries = RegistryClient(
             hosts(options),
             policy=policy,
@@ -207,7 +208,9 @@ class Stores:
             from imageprep_client.stores.archive import Archive
 
             real = os.path.realpath(path)
-            return self._archives.setdefault(real, Archive(path))
+            return self._archives.setdefault(
+                real, Archive(path, self._observer.warning)
+            )
         return self._tree(path)
 
     def _readable(self, place: str) -> _Home | None:

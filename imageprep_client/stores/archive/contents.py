@@ -19,6 +19,10 @@ SUMS = "SHA256SUMS"
 #: The annotation with the whole name of an image that docker or containerd
 #: exports; the other one has its tag only.
 _WHOLE_NAME = "io.containerd.image.name"
+_RENAME = (
+    "skopeo copy --all oci-archive:FILE[:NAME]"
+    " oci-archive:COPY:REPOSITORY:TAG names it"
+)
 #: The documents of no real archive are larger together.
 MAX_SIZE = 64 * 1024 * 1024
 _VERSION = 1
@@ -47,6 +51,8 @@ class Contents:
     :ivar roots: manifests that no tag names, by repository and digest.
     :ivar left_out: by digest.
     :ivar signatures: by repository and digest of the manifest.
+    :ivar unnamed: names of images that are left out, as they have no
+        repository or no tag.
     """
 
     tags: dict[str, dict[str, Descriptor]] = dataclasses.field(
@@ -59,6 +65,7 @@ class Contents:
     signatures: dict[tuple[str, str], list[bytes]] = dataclasses.field(
         default_factory=dict
     )
+    unnamed: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def repositories(self) -> list[str]:
@@ -162,8 +169,8 @@ def parse_foreign(index: bytes) -> Contents:
     The registry in the name of an image is left out, as in a place that a
     run writes.
 
-    :raises InvalidContent: when it is no index, or an image has no name with
-        a repository.
+    :raises InvalidContent: when it is no index, no image has a name with a
+        repository and a tag, or two of different registries have the same.
     """
     contents = Contents()
     try:
@@ -171,23 +178,34 @@ def parse_foreign(index: bytes) -> Contents:
             descriptor = Descriptor.from_json(entry)
             names = descriptor.annotations
             name = names.get(_WHOLE_NAME) or names.get(REF_NAME, "")
-            registry, _, path = name.partition("/")
-            short = path if references.is_registry(registry) else name
-            repository, _, tag = short.rpartition(":")
+            registry, slash, path = name.partition("/")
+            if not (slash and references.is_registry(registry)):
+                path = name
+            repository, _, tag = path.rpartition(":")
             if not (
                 references.is_repository(repository) and references.is_tag(tag)
             ):
+                contents.unnamed.append(name)
+                continue
+            known = contents.tags.get(repository, {}).get(tag)
+            if known and known.digest != descriptor.digest:
                 raise errors.InvalidContent(
-                    f"{INDEX}: an image is named {name[:300]!r}, not"
-                    " REPOSITORY:TAG",
-                    hint="skopeo copy --all oci-archive:FILE[:NAME]"
-                    " oci-archive:COPY:REPOSITORY:TAG names it",
+                    f"{INDEX}: two images are named {path}, apart from their"
+                    " registries",
+                    hint=_RENAME,
                 )
-            _add(contents, descriptor, short)
+            if not known:
+                _add(contents, descriptor, path)
     except (*errors.MALFORMED, errors.InvalidReference) as error:
         raise errors.InvalidContent(
             f"{INDEX}: not as specified: {errors.structure(error)}"
         ) from None
+    if contents.unnamed and not contents.tags:
+        raise errors.InvalidContent(
+            f"{INDEX}: an image is named {contents.unnamed[0][:300]!r}, not"
+            " REPOSITORY:TAG",
+            hint=_RENAME,
+        )
     return contents
 
 

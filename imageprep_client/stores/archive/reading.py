@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from imageprep_client import errors
@@ -51,12 +51,16 @@ class Archive:
     tars. Making one touches nothing; the first use opens it and reads the
     headers of its members. Threads may share it.
 
+    :param warn: is told of images that are left out.
     :ivar path: the file, or the name that its parts begin with.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(
+        self, path: str | Path, warn: Callable[[str], object] | None = None
+    ) -> None:
         self.path = Path(path).absolute()
         self.registry = f"oci-archive:{self.path}"
+        self._warn = warn
         self._lock = threading.Lock()
         self._parts: Parts | None = None
         self._blobs: dict[str, Member] = {}
@@ -133,6 +137,13 @@ class Archive:
             )
         else:
             self._contents = contents.parse_foreign(texts[layout.INDEX])
+            unnamed = self._contents.unnamed
+            if unnamed and self._warn:
+                self._warn(
+                    f"{self}: images without a repository and a tag in their"
+                    f" names are left out ({len(unnamed)}), such as"
+                    f" {unnamed[0][:300]!r}"
+                )
         for name in sorted(texts, key=_number):
             if key := contents.signature_of(name):
                 self._contents.signatures.setdefault(key, []).append(

@@ -353,19 +353,25 @@ class _Probed(MemoryStore):
 # --- archives of other tools
 
 
-def foreign(path: Path, names: Mapping[str, str], *extra: str) -> None:
+def foreign(
+    path: Path, names: Mapping[str, str], *extra: str, **others: content.Image
+) -> None:
     """Make an archive of one image as other tools make them.
 
     :param names: the annotations of its entry.
     :param extra: names of members that only some tools write.
+    :param others: further images, by name.
     """
-    entry = {**ONE.descriptor.to_json(), "annotations": dict(names)}
+    entries = [{**ONE.descriptor.to_json(), "annotations": dict(names)}]
+    for name, image in others.items():
+        entry = image.descriptor.to_json()
+        entries.append({**entry, "annotations": {REF_NAME: name}})
     members = {
         "oci-layout": b'{"imageLayoutVersion": "1.0.0"}',
-        "index.json": json.dumps({"manifests": [entry]}).encode(),
+        "index.json": json.dumps({"manifests": entries}).encode(),
         **dict.fromkeys(extra, b"[]"),
     }
-    for piece in ONE.pieces:
+    for piece in {*ONE.pieces, *TWO.pieces}:
         encoded = piece.descriptor.digest.partition(":")[2]
         members[f"blobs/sha256/{encoded}"] = piece.data
     with tarfile.open(path, "w") as tar:
@@ -405,6 +411,55 @@ def test_other_tools(
         assert store.resolve("1") == ONE.descriptor
         for piece in ONE.pieces:
             assert read(store, piece.descriptor) == piece.data
+
+
+@pytest.mark.parametrize("name", ["redis:latest", "redis:7", "localhost:1"])
+def test_names_like_registries(tmp_path: Path, name: str) -> None:
+    """Only what has a slash behind it is a registry."""
+    path = tmp_path / "images.tar"
+    foreign(path, {REF_NAME: name})
+    repository, _, tag = name.partition(":")
+    with contextlib.closing(opened(path)) as archive:
+        assert archive.store(repository).resolve(tag) == ONE.descriptor
+
+
+@pytest.mark.parametrize("name", ["", "1", "localhost/two"])
+def test_some_without_names(tmp_path: Path, name: str) -> None:
+    """An image without a name is left out, which is told, and others are not.
+
+    docker writes such images when they are saved by ID.
+    """
+    path = tmp_path / "images.tar"
+    foreign(path, {REF_NAME: "ns/one:1"}, **{name: TWO})
+    warnings: list[str] = []
+    with contextlib.closing(Archive(path, warnings.append)) as archive:
+        assert archive.repositories() == ["ns/one"]
+    (warning,) = warnings
+    assert "in their names are left out (1), such as" in warning
+    assert repr(name) in warning
+
+
+def test_one_image_of_two_registries(tmp_path: Path) -> None:
+    """It may have the same name in both."""
+    path = tmp_path / "images.tar"
+    foreign(
+        path, {REF_NAME: "quay.io/ns/one:1"}, **{"here:5000/ns/one:1": ONE}
+    )
+    with contextlib.closing(opened(path)) as archive:
+        assert archive.store("ns/one").resolve("1") == ONE.descriptor
+
+
+def test_two_images_of_two_registries(tmp_path: Path) -> None:
+    """Two with the same name are told, and how one gets another."""
+    path = tmp_path / "images.tar"
+    foreign(
+        path, {REF_NAME: "quay.io/ns/one:1"}, **{"here:5000/ns/one:1": TWO}
+    )
+    with pytest.raises(
+        errors.InvalidFile, match=r"two images .* ns/one:1"
+    ) as told:
+        opened(path)
+    assert "oci-archive:COPY:REPOSITORY:TAG" in str(told.value.hint)
 
 
 @pytest.mark.parametrize("name", ["", "1", "localhost/one", "NS/one:1"])

@@ -22,6 +22,10 @@ from imageprep_client.stores.registry.auth.challenges import (
     parse_challenges,
 )
 from imageprep_client.stores.registry.auth.credentials import Credentials
+from imageprep_client.stores.registry.auth.tokens import (
+    TokenRequest,
+    TokenServer,
+)
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.stores.registry.repository import Request
@@ -233,6 +237,44 @@ def test_old_tokens_are_replaced_in_time(
     assert keeper.header("ns/x", ["a"]) == f"Bearer {one}"
     now[0] = 0.81 * lifetime
     assert keeper.header("ns/x", ["a"]) == f"Bearer {two}"
+
+
+PULL = {"type": "repository", "name": "ns/a", "actions": ["pull"]}
+
+
+@pytest.mark.parametrize(
+    ("claims", "scope", "is_anonymous", "lacks"),
+    [
+        ({"access": [PULL]}, "ns/a:pull", True, False),
+        ({"access": [PULL]}, "ns/a:pull,push", True, True),
+        ({"access": [PULL]}, "ns/b:pull", True, True),
+        ({"access": [PULL | {"name": "a:5/b"}]}, "a:5/b:pull", True, False),
+        ({"access": [], "sub": "me"}, "ns/a:pull", False, True),
+        ({"iss": "tests"}, "ns/a:pull", False, False),
+    ],
+)
+def test_claims_of_tokens(
+    claims: object, scope: str, is_anonymous: bool, lacks: bool
+) -> None:
+    """A token says what it grants, and names nobody where it says that alone;
+    one that does not say what it grants says nothing.
+    """
+
+    class Answer:
+        status = 200
+
+        def body(self, limit: int) -> bytes:
+            return json.dumps({"token": web_token("x", claims)}).encode()
+
+    server = TokenServer(
+        "quay.io",
+        lambda url, headers, body=None: Answer(),  # type: ignore[arg-type]
+        Retrier(ONE_ATTEMPT, Observer(), threading.Event()),
+        time.monotonic,
+    )
+    wanted = TokenRequest("https://x", "", (f"repository:{scope}",), None)
+    token = server.fetch(wanted)
+    assert (token.is_anonymous, token.lacks) == (is_anonymous, lacks)
 
 
 def test_refused_tokens_are_replaced(make_client: MakeClient) -> None:
@@ -508,13 +550,62 @@ def test_wrong_passwords_that_no_check_tells(
             with pytest.raises(errors.AccessDenied) as caught:
                 client.store(server.host, f"ns/{number}").resolve("latest")
             assert "used the credentials of me" in str(caught.value.hint)
-        sent = [r.path for r in with_login(server) if r.path != "/v2/"]
-        assert len(sent) <= 3
+        sent = [r.path for r in with_login(server)]
+        assert sent.count("/v2/") <= 3
+        assert len(sent) - sent.count("/v2/") <= 3
 
 
-def test_passwords_that_lack_permissions(make_client: MakeClient) -> None:
+@pytest.mark.parametrize(("status", "checks"), [(401, 1), (503, 2)])
+def test_version_checks_that_tell_later(
+    make_client: MakeClient, status: int, checks: int
+) -> None:
+    """A check that fails for now is sent again; one that refuses a password,
+    with or without a challenge, is not, and nothing else is sent with it.
+    """
+    with RegistryServer(gate=Basic("me", PASSWORD)) as server:
+        server.faults.add(Fault(path="^/v2/$", status=status))
+        client = with_password(make_client, server, "another")
+        for name in ("ns/1", "ns/2", "ns/3"):
+            with pytest.raises(errors.AccessDenied):
+                client.store(server.host, name).resolve("latest")
+        sent = [r.path for r in with_login(server)]
+        assert sent.count("/v2/") == checks
+        assert len(sent) == 2 * checks - 1
+
+
+@pytest.mark.parametrize("key", ["", "/ns"])
+def test_wrong_passwords_beside_right_ones(
+    make_client: MakeClient, key: str
+) -> None:
+    """A wrong password of a namespace neither stops another one, nor is it
+    sent on because another one is right.
+    """
+    with filled(Basic("me", PASSWORD)) as server:
+        known = {
+            server.host + key: ("me", PASSWORD),
+            f"{server.host}/bad": ("me", "another"),
+        }
+        client = make_client(Hosts(credentials=Credentials(known)))
+
+        def refused() -> None:
+            for number in range(5):
+                with pytest.raises(errors.AccessDenied):
+                    client.store(server.host, f"bad/{number}").resolve("1")
+
+        refused()
+        found = client.store(server.host, "ns/name").resolve("latest")
+        assert found == IMAGE.descriptor
+        refused()
+        sent = [r for r in with_login(server) if "/bad/" in r.path]
+        assert len(sent) == 3
+
+
+@pytest.mark.parametrize(("key", "before"), [("", 0), ("/ns", 1)])
+def test_passwords_that_lack_permissions(
+    make_client: MakeClient, key: str, before: int
+) -> None:
     """A password that the version check wants and accepts is sent on, though
-    many requests are refused.
+    many requests are refused; so is one that a request was accepted with.
     """
 
     class Private(Basic):
@@ -524,12 +615,15 @@ def test_passwords_that_lack_permissions(make_client: MakeClient) -> None:
             )
 
     with filled(Private("me", PASSWORD)) as server:
-        client = with_password(make_client, server)
+        known = Credentials({server.host + key: ("me", PASSWORD)})
+        client = make_client(Hosts(credentials=known))
+        public = client.store(server.host, "ns/name")
+        for _ in range(before):
+            public.resolve("latest")
         for number in range(5):
             with pytest.raises(errors.AccessDenied):
                 client.store(server.host, f"ns/p{number}").resolve("latest")
-        found = client.store(server.host, "ns/name").resolve("latest")
-        assert found == IMAGE.descriptor
+        assert public.resolve("latest") == IMAGE.descriptor
 
 
 def test_refusals_of_single_repositories(make_client: MakeClient) -> None:

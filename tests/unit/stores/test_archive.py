@@ -293,6 +293,16 @@ def test_nothing_was_written(tmp_path: Path, part_size: int) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("part_size", [0, 2000])
+def test_what_was_never_prepared(tmp_path: Path, part_size: int) -> None:
+    """A run that ends before it begins to write leaves another's files."""
+    path = tmp_path / "images.tar"
+    begin(path, LAYER, part_size=part_size)
+    files = sorted(os.listdir(tmp_path))
+    NewArchive(path, part_size=part_size).close()
+    assert sorted(os.listdir(tmp_path)) == files
+
+
 def test_left_out(tmp_path: Path) -> None:
     """A layer that the reader has is named, and not there."""
     path = tmp_path / "images.tar"
@@ -462,7 +472,9 @@ def test_two_images_of_two_registries(tmp_path: Path) -> None:
     assert "oci-archive:COPY:REPOSITORY:TAG" in str(told.value.hint)
 
 
-@pytest.mark.parametrize("name", ["", "1", "localhost/one", "NS/one:1"])
+@pytest.mark.parametrize(
+    "name", ["", "1", "localhost/one", "NS/one:1", "ns/one:b!"]
+)
 def test_other_names(tmp_path: Path, name: str) -> None:
     """An image without a repository or a tag in its name is told, and how it
     gets one.
@@ -473,6 +485,28 @@ def test_other_names(tmp_path: Path, name: str) -> None:
         opened(path)
     assert repr(name) in str(told.value)
     assert "oci-archive:COPY:REPOSITORY:TAG" in str(told.value.hint)
+
+
+@pytest.mark.parametrize(
+    "manifests", [None, 7, [None], [{"annotations": {REF_NAME: "ns/one:1"}}]]
+)
+def test_damaged_index_of_another_tool(
+    tmp_path: Path, manifests: object
+) -> None:
+    """An index that is not as specified is told as such."""
+    path = tmp_path / "images.tar"
+    foreign(path, {REF_NAME: "ns/one:1"})
+    index = json.dumps({"manifests": manifests}).encode()
+    rewritten(path, replaced("index.json", index))
+    assert "index.json: not as specified" in refused(path)
+
+
+def test_other_tools_without_a_layout(tmp_path: Path) -> None:
+    """An index alone makes no archive."""
+    path = tmp_path / "images.tar"
+    foreign(path, {REF_NAME: "ns/one:1"})
+    rewritten(path, dropped("oci-layout"))
+    assert "no oci-layout: no archive of images" in refused(path)
 
 
 def test_archive_of_docker(tmp_path: Path) -> None:
@@ -556,6 +590,7 @@ def doubled(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
         (dropped("blobs/"), "missing"),
         (dropped("index.json"), "no index.json"),
         (dropped("SHA256SUMS"), "no SHA256SUMS"),
+        (dropped("carried.json"), "no carried.json"),
         (replaced("index.json", b"{}"), "index.json: its checksum is wrong"),
         (replaced("carried.json", b"[]"), "its checksum is wrong"),
         (replaced("SHA256SUMS", b""), "its checksum is wrong"),

@@ -117,6 +117,17 @@ def test_other_failures_between_are_no_turns_of_others() -> None:
     assert attempts.pause(limited) is None
 
 
+def test_a_turn_of_others_counts_once() -> None:
+    """It permits one attempt more, not each one after it."""
+    attempts = FAST.begin()
+    limited = errors.TooManyRequests("x")
+    limited.served = 3
+    assert attempts.pause(limited) is not None
+    limited.served = 4
+    pauses = (attempts.pause(limited) for _ in range(99))
+    assert sum(pause is not None for pause in pauses) == FAST.attempts - 1
+
+
 def test_turns_of_others_before_progress() -> None:
     """They permit no further attempts after it."""
     attempts = FAST.begin()

@@ -269,15 +269,15 @@ def add_image_timeout_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_referrers_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options for artefacts that are attached to an image."""
+    """Add the options for artifacts that are attached to an image."""
     referrers = parser.add_mutually_exclusive_group()
     referrers.add_argument(
         "--referrers",
         choices=("copy", "require"),
         default="copy",
-        help="Policy for signatures, attestations and other artefacts that"
+        help="Policy for signatures, attestations and other artifacts that"
         " are attached to images: copy: copy those that are available and"
-        " name the others (default); require: an artefact that is not"
+        " name the others (default); require: an artifact that is not"
         " available fails its image",
     )
     referrers.add_argument(
@@ -285,7 +285,7 @@ def add_referrers_options(parser: argparse.ArgumentParser) -> None:
         action="store_const",
         const="leave",
         dest="referrers",
-        help="Do not copy signatures, attestations and other artefacts that"
+        help="Do not copy signatures, attestations and other artifacts that"
         " are attached to images",
     )
 

@@ -65,7 +65,7 @@ class Registries:
         """All images of a place, sorted by name.
 
         :param attached: whether tags of signatures and other attached
-            artefacts are listed, too.
+            artifacts are listed, too.
         :param details: whether digest, size and age are asked for, which
             takes two requests for each image.
         """

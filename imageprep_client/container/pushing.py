@@ -38,7 +38,7 @@ class PushRequest:
     :ivar registry_url: the destination; None: the registry of the undercloud.
     :ivar append_tag: the suffix of the tag at the destination.
     :ivar multi_arch: copy an index as it is, not one image of it.
-    :ivar referrers: what happens to signatures and other artefacts.
+    :ivar referrers: what happens to signatures and other artifacts.
     :ivar nondistributable: whether non-distributable layers with URLs are
         copied as well.
     """

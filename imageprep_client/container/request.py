@@ -51,7 +51,7 @@ class PrepareRequest:
     :ivar pin_digests: whether parameters name digests instead of tags.
     :ivar platforms: the platforms whose images are copied with an index,
         which stays as it is; empty: as the entries say.
-    :ivar referrers: how signatures and other artefacts are copied.
+    :ivar referrers: how signatures and other artifacts are copied.
     :ivar nondistributable: whether non-distributable layers with URLs are
         copied as well.
     :ivar image_timeout: the maximum seconds of work on one image; None: no

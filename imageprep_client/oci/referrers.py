@@ -13,7 +13,7 @@ from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 
 # Of a digest a tag has no more than 64 characters, so that of SHA-512 is cut.
-# cosign appends what kind of artefact it is.
+# cosign appends what kind of artifact it is.
 _ATTACHED = re.compile(
     r"((?:sha256|sha512)-[0-9a-f]{64})(?:\.(?:sig|att|sbom))?"
 )

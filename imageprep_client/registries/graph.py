@@ -85,15 +85,15 @@ class RepositoryGraph:
         return sizes
 
     @functools.cached_property
-    def artefacts(self) -> dict[str, list[str]]:
+    def artifacts(self) -> dict[str, list[str]]:
         """The manifests that have another as their subject, by that."""
-        artefacts: dict[str, list[str]] = {}
+        artifacts: dict[str, list[str]] = {}
         for digest, manifest in self.manifests.items():
             if manifest.subject:
-                artefacts.setdefault(manifest.subject.digest, []).append(
+                artifacts.setdefault(manifest.subject.digest, []).append(
                     digest
                 )
-        return artefacts
+        return artifacts
 
     @functools.cached_property
     def attached_tags(self) -> dict[str, list[str]]:
@@ -116,13 +116,13 @@ class RepositoryGraph:
     def depths(self) -> dict[str, int]:
         """How far attached manifests are from what they are attached to.
 
-        An artefact of an image has 1 and an artefact of that has 2, each with
+        An artifact of an image has 1 and an artifact of that has 2, each with
         the manifests below it; others are left out.
         """
         subjects = {
             digest: subject
-            for subject, artefacts in self.artefacts.items()
-            for digest in artefacts
+            for subject, artifacts in self.artifacts.items()
+            for digest in artifacts
         }
         for subject in self.manifests:
             for tag in self.attached_tags.get(tag_of(subject), ()):
@@ -189,7 +189,7 @@ class RepositoryGraph:
                 continue
             known.add(digest)
             todo += self.names([digest])
-            todo += self.artefacts.get(digest, ())
+            todo += self.artifacts.get(digest, ())
             if digests.is_valid(digest):
                 for tag in self.attached_tags.get(tag_of(digest), ()):
                     tags.add(tag)

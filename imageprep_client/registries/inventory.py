@@ -22,7 +22,7 @@ from imageprep_client.stores import base
 from imageprep_client.transfer import graph, nearest
 from imageprep_client.transfer.workers import Workers
 
-#: Other configs belong to artefacts and may be anything.
+#: Other configs belong to artifacts and may be anything.
 _CONFIGS = frozenset({mediatypes.OCI_CONFIG, mediatypes.DOCKER_CONFIG})
 # More tags than any registry has.
 _MAX_IMAGES = 1_000_000
@@ -122,7 +122,7 @@ def images(
     available is left out, and the observer is told.
 
     :param prefix: only repositories below this path; empty: all.
-    :param attached: whether tags of signatures and other attached artefacts
+    :param attached: whether tags of signatures and other attached artifacts
         are listed, too.
     :raises StoreError: when there is no catalog, no answer, or no repository
         whose tags are available.
@@ -227,7 +227,7 @@ class _Image:
         return cls(store, manifest, present, shown, platform)
 
     def config(self) -> configs.ImageConfig:
-        """The config of the image that is shown; empty for an artefact.
+        """The config of the image that is shown; empty for an artifact.
 
         :raises StoreError: when it cannot be read.
         """

@@ -104,7 +104,7 @@ def newest(
     """The newest tags of a repository by the time their image was made.
 
     Of tags of the same age the last in order is the newest. Attached
-    artefacts do not count, nor do tags that are listed and do not exist, such
+    artifacts do not count, nor do tags that are listed and do not exist, such
     as ``_uploads`` in Artifactory.
 
     :param made: from `times`.

@@ -359,7 +359,7 @@ def _from_files(plan: _Plan, registry: KeepsFiles) -> None:
 def _from_registry(plan: _Plan, request: PruneRequest) -> PruneResult:
     """Delete manifests of a registry, parents before their children.
 
-    Artefacts follow their images. Manifests that the registry refuses to
+    Artifacts follow their images. Manifests that the registry refuses to
     delete, such as those of immutable tags, are left with all that is kept
     with them. Without access, which 404 may hide, a repository is left alone.
     """

@@ -52,8 +52,8 @@ def read_all(
     refusals = [reader.refusal for reader in readers if reader.refusal]
     if refusals:
         observer.warning(
-            f"{refusals[0]}; artefacts that only such a list names are left"
-            " out"
+            f"{refusals[0]}; artifacts that only such a list names are left"
+            f" out in {len(refusals)} of {len(readers)} repositories"
         )
     return [reader.graph() for reader in readers]
 

@@ -1,6 +1,6 @@
 """Deletion of one image and of the content that only it needs.
 
-An index names images, an artefact names its subject, and cosign's artefacts
+An index names images, an artifact names its subject, and cosign's artifacts
 are under tags made of a digest. Content that only the deleted image led to is
 deleted with it.
 """
@@ -60,7 +60,7 @@ def remove(
     A reference by digest alone deletes the manifest with all its tags; one
     with both deletes the tag if it names that digest. Where the store knows
     all its manifests, what was only needed by the manifest goes as well:
-    the images of an index, artefacts, blobs. A registry collects that by
+    the images of an index, artifacts, blobs. A registry collects that by
     itself.
 
     :raises NotFound: when it is not there.
@@ -205,7 +205,7 @@ class _Known:
     ) -> set[str]:
         """These manifests, and all that they lead to.
 
-        :param tags: those through which an artefact may be found.
+        :param tags: those through which an artifact may be found.
         :param detached: a manifest that its subject does not lead to.
         """
         graph = self._graph
@@ -217,8 +217,8 @@ class _Known:
                 continue
             reached.add(digest)
             todo += graph.below([digest])
-            artefacts = graph.artefacts.get(digest, ())
-            todo += [name for name in artefacts if name != detached]
+            artifacts = graph.artifacts.get(digest, ())
+            todo += [name for name in artifacts if name != detached]
             attached = graph.attached_tags.get(tag_of(digest), ())
             todo += [
                 self.tags[tag]

@@ -142,7 +142,7 @@ class MemoryStore:
             return iter(sorted(self._data.tags))
 
     def referrers(self, subject: Descriptor) -> Sequence[Descriptor]:
-        artefacts = []
+        artifacts = []
         with self._home._lock:
             for descriptor in self._data.manifests.values():
                 if not descriptor.is_manifest:
@@ -150,8 +150,8 @@ class MemoryStore:
                 manifest = verify.manifest(self, descriptor)
                 named = manifest.subject
                 if named is not None and named.digest == subject.digest:
-                    artefacts.append(manifest.referrer)
-        return artefacts
+                    artifacts.append(manifest.referrer)
+        return artifacts
 
     def delete(self, descriptor: Descriptor) -> None:
         with self._home._lock:

@@ -1,4 +1,4 @@
-"""Artefacts of an image: signatures, attestations, bills of materials.
+"""Artifacts of an image: signatures, attestations, bills of materials.
 
 Attached are the manifests that name the image as their ``subject`` (OCI
 distribution spec, "Listing Referrers"), and what cosign keeps under tags that
@@ -18,16 +18,16 @@ from imageprep_client.stores import base
 from imageprep_client.transfer import graph as graphs
 from imageprep_client.transfer.powers import SourcePowers
 
-# An artefact may have artefacts of its own, such as a signed bill of
+# An artifact may have artifacts of its own, such as a signed bill of
 # materials; real chains end here.
 _MAX_DEPTH = 3
 _MAX_ATTACHED = 256
-_UNLISTED = "{}: lists no {}; artefacts of images may stay behind"
+_UNLISTED = "{}: lists no {}; artifacts of images may stay behind"
 _HINT = "leave out --referrers require to copy the image without it"
 
 
 class ReferrersPolicy(enum.StrEnum):
-    """The treatment of artefacts that are attached to an image."""
+    """The treatment of artifacts that are attached to an image."""
 
     #: Copy none.
     LEAVE = "leave"
@@ -39,7 +39,7 @@ class ReferrersPolicy(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Attached:
-    """One artefact.
+    """One artifact.
 
     :ivar tags: the tags that name it; empty: only its subject leads to it.
     """
@@ -61,7 +61,7 @@ def find(
 ) -> tuple[Attached, ...]:
     """Everything attached to an image and to the images of an index.
 
-    :param note: called for an artefact or a list that cannot be read; a
+    :param note: called for an artifact or a list that cannot be read; a
         registry without such lists gets the same note for all repositories.
     :raises StoreError: when more is attached than any real image has; with
         REQUIRE also when something cannot be read.
@@ -108,9 +108,9 @@ class _Search:
     def _take(
         self, subject: Descriptor, descriptor: Descriptor, tag: str
     ) -> Iterator[Descriptor]:
-        """Record an artefact; yields it if it is new.
+        """Record an artifact; yields it if it is new.
 
-        One artefact may have several tags as well as a subject.
+        One artifact may have several tags as well as a subject.
         """
         digest = descriptor.digest
         if digest in self._unreadable:
@@ -122,7 +122,7 @@ class _Search:
             new_tag and self._tag_count == _MAX_ATTACHED
         ):
             raise errors.InvalidContent(
-                f"{subject.digest}: more than {_MAX_ATTACHED} artefacts are"
+                f"{subject.digest}: more than {_MAX_ATTACHED} artifacts are"
                 " attached to the image"
             )
         if new_tag:
@@ -134,7 +134,7 @@ class _Search:
             graph = graphs.walk(self._store, descriptor)
         except errors.StoreError as error:
             self._unreadable.add(digest)
-            self._missed(f"artefact {digest} of {subject.digest}", error)
+            self._missed(f"artifact {digest} of {subject.digest}", error)
             return
         named = graph.root.subject
         if not tag and (named is None or named.digest != subject.digest):
@@ -169,12 +169,12 @@ class _Search:
     def _of(
         self, subject: Descriptor, tags: dict[str, list[str]]
     ) -> list[tuple[Descriptor, str]]:
-        """The artefacts of one manifest, each with its tag."""
+        """The artifacts of one manifest, each with its tag."""
         found: list[tuple[Descriptor, str]] = []
         if self._powers.lists_referrers:
             try:
                 listed = self._powers.lists_referrers.referrers(subject)
-                found += [(artefact, "") for artefact in listed]
+                found += [(artifact, "") for artifact in listed]
             except errors.NotFound:
                 pass
             except errors.StoreError as error:
@@ -183,7 +183,7 @@ class _Search:
             try:
                 found.append((self._store.resolve(tag), tag))
             except errors.StoreError as error:
-                self._missed(f"artefact {tag}", error)
+                self._missed(f"artifact {tag}", error)
         return found
 
     def _unlisted(self, what: str, error: errors.StoreError) -> None:
@@ -197,7 +197,7 @@ class _Search:
     def _missed(
         self, what: str, error: errors.StoreError, text: str = ""
     ) -> None:
-        """Report that an artefact is not copied, or fail.
+        """Report that an artifact is not copied, or fail.
 
         :raises StoreError: where all that is attached is required.
         """

@@ -246,15 +246,15 @@ class BlobTransfers:
 
         :returns: whether the image can do without it.
         """
-        artefacts = image.lacks(
+        artifacts = image.lacks(
             copy.blob, error.operation, error.origin, error.cause
         )
-        for digest in artefacts:
+        for digest in artifacts:
             self._observer.note(
-                f"{image.copy.name}: artefact {digest} stays behind:"
+                f"{image.copy.name}: artifact {digest} stays behind:"
                 f" {error.cause}"
             )
-        return bool(artefacts)
+        return bool(artifacts)
 
     def _bring_to(self, copy: BlobCopy, image: ImageCopy) -> None:
         """Transfer a blob to the repository of this image."""

@@ -60,7 +60,7 @@ class Copy:
     :ivar reference: the tag or digest in the source.
     :ivar tag: the tag at the destination; None: it is copied without one.
     :ivar platforms: the images that are copied of an index.
-    :ivar referrers: what happens to artefacts that are attached to it.
+    :ivar referrers: what happens to artifacts that are attached to it.
     :ivar nondistributable: whether non-distributable layers with URLs are
         copied as well.
     :ivar descriptor: what `reference` resolved to, where that is known.
@@ -93,7 +93,7 @@ class ImageCopy:
     :ivar current: what the destination's tag names so far, or None.
     :ivar graph: the content of the image; None until it is known, and for an
         image that is present already.
-    :ivar attached: the artefacts that are copied with it.
+    :ivar attached: the artifacts that are copied with it.
     :ivar root: what the destination's tag will name.
     :ivar outcome: PRESENT or COPIED once the destination has it, else None.
     :ivar accepted: why the image may be copied; None: anything may.
@@ -129,7 +129,7 @@ class ImageCopy:
 
     @property
     def graphs(self) -> list[graphs.Graph]:
-        """All content to write: the image and its artefacts."""
+        """All content to write: the image and its artifacts."""
         if self.graph is None or self.outcome is not None:
             return []
         return [self.graph, *(each.graph for each in self.attached)]
@@ -154,7 +154,7 @@ class ImageCopy:
     ) -> Sequence[str]:
         """Note that the source cannot provide a blob.
 
-        :returns: the digests of artefacts that stay behind; none: the image
+        :returns: the digests of artifacts that stay behind; none: the image
             itself failed.
         """
         optional = (
@@ -167,7 +167,7 @@ class ImageCopy:
             return ()
         lost = [a for a in self.attached if blob.digest in a.graph.digests]
         self.attached = tuple(a for a in self.attached if a not in lost)
-        return [artefact.digest for artefact in lost]
+        return [artifact.digest for artifact in lost]
 
     @property
     def key(self) -> str:

@@ -45,7 +45,7 @@ _WHOLE_INDEXES = (
     "this registry may take only whole indexes; leave --platform out"
 )
 _NO_REFERRERS = (
-    "this registry may take no signatures or other artefacts; copy the image"
+    "this registry may take no signatures or other artifacts; copy the image"
     " without them with --no-referrers"
 )
 _NONDISTRIBUTABLE = (
@@ -370,11 +370,11 @@ class _Transfer:
             with self._pushing(image, root, image.graph):
                 pushes_tagged.push_tagged(root.descriptor, _content(root), tag)
         else:
-            # An image's tag is not visible before its artefacts are.
-            for artefact in image.attached:
-                root = artefact.graph.root
-                for own in artefact.tags:
-                    with self._pushing(image, root, artefact.graph):
+            # An image's tag is not visible before its artifacts are.
+            for artifact in image.attached:
+                root = artifact.graph.root
+                for own in artifact.tags:
+                    with self._pushing(image, root, artifact.graph):
                         destination.tag(root.descriptor, own)
             if tag is not None:
                 with image.blame("tag", "destination"):
@@ -401,7 +401,7 @@ def _content(manifest: Manifest) -> base.Content:
 def _tags_on_push(image: ImageCopy) -> base.PushesTagged | None:
     """The power to push the image's manifest with its tag, if it is used.
 
-    Artefacts of an image are pushed between its manifest and its tag.
+    Artifacts of an image are pushed between its manifest and its tag.
     """
     if image.attached or image.copy.tag is None:
         return None

@@ -26,7 +26,7 @@ from imageprep_client.transfer.known import KnownContent
 # these bounds keep a hostile one from exhausting memory.
 _MAX_DEPTH = 4
 _MAX_MANIFESTS = 1024
-#: Bytes of all manifests of an image, and of all artefacts that are attached
+#: Bytes of all manifests of an image, and of all artifacts that are attached
 #: to one. They are kept in memory until they are written; real ones have some
 #: kilobytes each.
 MAX_BYTES = 64 * 1024 * 1024

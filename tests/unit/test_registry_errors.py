@@ -222,7 +222,7 @@ def platforms(store: MemoryStore) -> Descriptor:
 
 
 def signed(store: MemoryStore) -> Descriptor:
-    """Store an image with an artefact."""
+    """Store an image with an artifact."""
     streams.put(store, IMAGE)
     streams.put(store, SIGNATURE)
     return IMAGE.descriptor
@@ -377,7 +377,7 @@ SCENARIOS: dict[str, Callable[[pathlib.Path], errors.ImagePrepError]] = {
     "this registry may take only whole indexes": lambda _: copy_error(
         None, platforms, platforms=graph.SomePlatforms((images.ARM64,))
     ),
-    "this registry may take no signatures or other artefacts": lambda _: (
+    "this registry may take no signatures or other artifacts": lambda _: (
         copy_error(
             lasting("PUT", 400, SIGNATURE.descriptor.digest),
             signed,

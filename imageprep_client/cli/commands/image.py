@@ -71,7 +71,7 @@ class ImageList(base.Lister):
             "--all",
             action="store_true",
             help="Also list the tags of signatures, attestations and other"
-            " artefacts that are attached to images",
+            " artifacts that are attached to images",
         )
         _add_options(parser)
 

@@ -25,7 +25,7 @@ class Prune(base.Lister):
 
     The images that parameters of the given environments name by tag or
     digest are kept, and with --keep-last the newest tags of each repository.
-    The images of a kept index, and signatures and other artefacts that are
+    The images of a kept index, and signatures and other artifacts that are
     attached to kept images, are kept as well. Everything else is deleted:
     tags first, then manifests, then blobs.
 

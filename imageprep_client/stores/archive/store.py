@@ -114,12 +114,12 @@ class ArchiveStore:
         return iter(sorted(tags))
 
     def referrers(self, subject: Descriptor) -> Sequence[Descriptor]:
-        artefacts = {}
+        artifacts = {}
         for named in list(self._home.contents.named(self.repository)):
             manifest = self._manifest(named)
             if manifest.subject and manifest.subject.digest == subject.digest:
-                artefacts[named.digest] = manifest.referrer
-        return list(artefacts.values())
+                artifacts[named.digest] = manifest.referrer
+        return list(artifacts.values())
 
     def _manifest(self, descriptor: Descriptor) -> Manifest:
         if descriptor.digest not in self._parsed:

@@ -21,7 +21,7 @@ def test_tag_of(algorithm: str) -> None:
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 @pytest.mark.parametrize("suffix", ["", ".sig", ".att", ".sbom"])
 def test_subject_tag(algorithm: str, suffix: str) -> None:
-    """Lists of referrers and cosign's artefacts lead to their subject."""
+    """Lists of referrers and cosign's artifacts lead to their subject."""
     tag = referrers.tag_of(digests.of(b"x", algorithm))
     assert referrers.subject_tag(f"{tag}{suffix}") == tag
 

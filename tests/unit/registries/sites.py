@@ -181,7 +181,7 @@ class Item:
 
 
 class RandomSite:
-    """A tree of images, indexes and artefacts that share blobs."""
+    """A tree of images, indexes and artifacts that share blobs."""
 
     def __init__(self, directory: Path, seed: int) -> None:
         self.random = random.Random(seed)  # noqa: S311 - no secret

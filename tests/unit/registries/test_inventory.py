@@ -268,7 +268,7 @@ def test_unreadable_image(registry: MemoryRegistry) -> None:
     assert (listed.digest, listed.size) == (None, None)
 
 
-def test_artefact(registry: MemoryRegistry) -> None:
+def test_artifact(registry: MemoryRegistry) -> None:
     """An artifact has no labels, and its config is not read."""
     store = registry.store("ns/name")
     put(store, content.artifact("sbom", IMAGE.descriptor), "1")

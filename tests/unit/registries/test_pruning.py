@@ -337,7 +337,7 @@ def server() -> Iterator[RegistryServer]:
 
 @pytest.fixture
 def remote(server: RegistryServer) -> Iterator[sites.Remote]:
-    """A registry with the images of `filled`, an index and an artefact."""
+    """A registry with the images of `filled`, an index and an artifact."""
     add(server.content.store("ns/a"), OLD, "1")
     add(server.content.store("ns/a"), NEW, "2", "latest")
     add(server.content.store("ns/b"), OLD, "1")
@@ -579,8 +579,8 @@ def test_refused_index_in_a_shared_repository(tmp_path: Path) -> None:
     ]
 
 
-def test_refused_image_keeps_its_artefacts(tmp_path: Path) -> None:
-    """Its signatures, and those of its artefacts, are left with it."""
+def test_refused_image_keeps_its_artifacts(tmp_path: Path) -> None:
+    """Its signatures, and those of its artifacts, are left with it."""
     registry = GuardedRegistry()
     store = registry.store("ns/a")
     sbom = content.artifact("sbom", OLD.descriptor)
@@ -633,7 +633,7 @@ def test_only_refusals(tmp_path: Path) -> None:
 def test_an_image_that_stays_keeps_its_signature(
     image: content.Image, tmp_path: Path
 ) -> None:
-    """An artefact is deleted only after the image that it is attached to."""
+    """An artifact is deleted only after the image that it is attached to."""
     registry = GuardedRegistry()
     store = registry.store("ns/a")
     add(store, image, "1")

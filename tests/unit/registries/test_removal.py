@@ -205,7 +205,7 @@ def test_referrers_stay_with_their_subject(store: base.Store) -> None:
 
 
 def test_referrer_with_a_tag_stays(store: base.Store) -> None:
-    """An artefact with a tag of its own is somebody's."""
+    """An artifact with a tag of its own is somebody's."""
     put(store, ONE, "1")
     put(store, SIGNATURE, "sbom")
     assert remove(store, ":1").manifests == 1
@@ -213,7 +213,7 @@ def test_referrer_with_a_tag_stays(store: base.Store) -> None:
 
 
 def test_referrer_alone(store: base.Store) -> None:
-    """An artefact can be deleted and leaves its subject."""
+    """An artifact can be deleted and leaves its subject."""
     put(store, ONE, "1")
     put(store, SIGNATURE)
     assert remove(store, f"@{SIGNATURE.descriptor.digest}").manifests == 1

@@ -77,7 +77,7 @@ def test_diff_ids(tree: ImageServeTree, blobs: BlobCheck) -> None:
 
 @pytest.fixture
 def filled(tree: ImageServeTree) -> ImageServeTree:
-    """An image with an artefact, an index, and an image that shares."""
+    """An image with an artifact, an index, and an image that shares."""
     sites.add(tree.store("ns/a"), IMAGE, "1", "2")
     sites.add(tree.store("ns/a"), INDEX, "index")
     sites.put(tree.store("ns/a"), ARTIFACT.pieces)
@@ -489,7 +489,23 @@ def test_no_list_of_referrers(status: int) -> None:
         remote = sites.Remote(client, server.host)
         assert not sites.verify(remote, observer=notes).problems
     (warning,) = notes.warnings
-    assert "artefacts that only such a list names are left out" in warning
+    assert "that only such a list names are left out in 2 of 2" in warning
+
+
+def test_list_of_referrers_that_breaks_off() -> None:
+    """A list whose next page is elsewhere is a problem, and no warning."""
+    notes = Recorder()
+    link = {"Link": "<https://elsewhere.example.com/>; rel=next"}
+    with RegistryServer() as server, RegistryClient() as client:
+        sites.add(server.content.store("ns/a"), IMAGE, "1")
+        server.faults.add(
+            Fault("GET", "/referrers/", headers=link, times=None)
+        )
+        remote = sites.Remote(client, server.host)
+        digest = IMAGE.descriptor.digest
+        problem = ("ns/a", f"referrers/{digest}", "corrupt")
+        assert sites.found(remote, observer=notes) == {problem}
+    assert not notes.warnings
 
 
 def test_damaged_content_that_becomes_unreadable() -> None:

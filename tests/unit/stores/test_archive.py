@@ -148,7 +148,7 @@ def test_long_digests(tmp_path: Path) -> None:
 
 
 def test_referrers_and_untagged(tmp_path: Path) -> None:
-    """Artefacts are found by their subject, and children by their digest."""
+    """Artifacts are found by their subject, and children by their digest."""
     path = tmp_path / "images.tar"
     index = content.index({"linux/amd64": ONE, "linux/arm64": TWO})
     artifact = content.artifact("sbom", index.descriptor)

@@ -75,7 +75,7 @@ def test_referrers_of_others():
 
 @pytest.mark.parametrize("kind", ["sig", "att", "sbom"])
 def test_cosign_tags(store, kind):
-    """Artefacts under a tag that is made of the image's digest."""
+    """Artifacts under a tag that is made of the image's digest."""
     tag = cosign(IMAGE.descriptor, kind)
     signature = content.image("signature")
     put(store, signature, tag, "unrelated")
@@ -107,7 +107,7 @@ def test_other_images_signatures_stay(store):
     assert find(store) == {}
 
 
-def test_artefacts_of_artefacts(store):
+def test_artifacts_of_artifacts(store):
     """A signed bill of materials brings its signature."""
     sbom = content.artifact("sbom", IMAGE.descriptor)
     signature = content.artifact("sig", sbom.descriptor)
@@ -119,7 +119,7 @@ def test_artefacts_of_artefacts(store):
     }
 
 
-def test_artefacts_of_an_index(store):
+def test_artifacts_of_an_index(store):
     """The images of an index have their own."""
     index = content.index({"linux/amd64": IMAGE})
     put(store, index, "1")
@@ -128,7 +128,7 @@ def test_artefacts_of_an_index(store):
     assert len(find(store)) == 2
 
 
-def test_one_artefact_with_many_tags(store):
+def test_one_artifact_with_many_tags(store):
     """A bill of materials that is that of an index and of its images."""
     index = content.index({"linux/amd64": IMAGE})
     sbom = content.image("sbom")
@@ -140,8 +140,8 @@ def test_one_artefact_with_many_tags(store):
     assert set(found) == tags
 
 
-def test_artefact_with_a_subject_and_tags(store):
-    """An artefact found by its subject keeps its tags."""
+def test_artifact_with_a_subject_and_tags(store):
+    """An artifact found by its subject keeps its tags."""
     signature = content.artifact("sig", IMAGE.descriptor)
     tags = (cosign(IMAGE.descriptor, "att"), cosign(IMAGE.descriptor, "sig"))
     put(store, signature, *tags)
@@ -149,7 +149,7 @@ def test_artefact_with_a_subject_and_tags(store):
 
 
 def test_tag_that_comes_up_later(store):
-    """An artefact that is found again as its own keeps that tag, too."""
+    """An artifact that is found again as its own keeps that tag, too."""
     sbom = content.artifact("sbom", IMAGE.descriptor)
     own = (IMAGE.descriptor, sbom.descriptor)
     tags = {cosign(each, "sig") for each in own}
@@ -165,14 +165,14 @@ def test_too_many_tags(store, monkeypatch):
     kinds = ("sig", "att", "sbom")
     tags = [cosign(IMAGE.descriptor, kind) for kind in kinds]
     put(store, content.image("s"), *tags)
-    with pytest.raises(errors.InvalidContent, match="more than 2 artefacts"):
+    with pytest.raises(errors.InvalidContent, match="more than 2 artifacts"):
         find(store)
 
 
 @pytest.mark.parametrize(
     ("module", "name", "limit", "message"),
     [
-        (attached, "_MAX_ATTACHED", 2, "more than 2 artefacts"),
+        (attached, "_MAX_ATTACHED", 2, "more than 2 artifacts"),
         (graph, "MAX_BYTES", 1000, "bytes of manifests"),
     ],
 )
@@ -341,7 +341,7 @@ WAYS = [lose_manifest, lose_blob, list_unknown, dangle]
 
 
 @pytest.mark.parametrize("lose", WAYS)
-def test_artefacts_that_cannot_be_had_stay_behind(lossy, lose):
+def test_artifacts_that_cannot_be_had_stay_behind(lossy, lose):
     """The image is copied, and a note names what is not."""
     lose(lossy)
     result, observer = copy_one(lossy, ReferrersPolicy.COPY)
@@ -350,7 +350,7 @@ def test_artefacts_that_cannot_be_had_stay_behind(lossy, lose):
 
 
 @pytest.mark.parametrize("lose", WAYS)
-def test_artefacts_that_are_required(lossy, lose):
+def test_artifacts_that_are_required(lossy, lose):
     """Then the image fails, with its own name."""
     lose(lossy)
     result, _ = copy_one(lossy, ReferrersPolicy.REQUIRE)
@@ -359,7 +359,7 @@ def test_artefacts_that_are_required(lossy, lose):
 
 
 def test_blob_that_the_image_needs_too(lossy):
-    """An artefact that shares a lost blob with its image is no excuse."""
+    """An artifact that shares a lost blob with its image is no excuse."""
     part = IMAGE.parts[-1]
     shared = content.image("s", [part])
     put(lossy, shared, cosign(IMAGE.descriptor, "sig"))
@@ -387,7 +387,7 @@ class Pedantic(memory.MemoryStore):
 
 
 @pytest.mark.parametrize("kind", [Choosy, Pedantic])
-def test_destination_that_takes_no_artefacts(store, kind):
+def test_destination_that_takes_no_artifacts(store, kind):
     """The error says how to copy the image all the same."""
     put(store, SBOM, cosign(IMAGE.descriptor, "sig"))
     target = kind(memory.MemoryRegistry("choosy"), "b")

@@ -88,13 +88,17 @@ def referrers(
 ) -> list[Descriptor] | None:
     """The referrers of a subject; None without the referrers API.
 
-    :raises Refused: if the registry refuses the request other than by 404.
+    :raises Refused: if the registry refuses the request other than by 404, or
+        answers with no index.
+    :raises InvalidContent: if there is a list, and not all of it can be read.
     """
     descriptors: dict[str, Descriptor] = {}
+    exists = False
     try:
         for page in _pages(
             registry, request, below("manifests", absent=False), {}
         ):
+            exists = True
             for entry in page:
                 descriptor = Descriptor.from_json(entry)
                 descriptors[descriptor.digest] = descriptor
@@ -104,6 +108,10 @@ def referrers(
                 )
     except errors.NotFound:
         return None
+    except errors.Refused as error:
+        if exists:
+            raise errors.InvalidContent(str(error)) from None
+        raise
     except errors.InvalidReference as error:
         raise errors.InvalidContent(
             f"{request.what}: list of referrers: {error}"

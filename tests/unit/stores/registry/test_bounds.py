@@ -43,7 +43,7 @@ def test_long_lists_end(
         put(content_store, artifact, tag)
     with pytest.raises(errors.ServerFault, match="over 1 names"):
         store.tags()
-    with pytest.raises(errors.ServerFault, match="over 1 referrers"):
+    with pytest.raises(errors.InvalidContent, match="over 1 referrers"):
         store.referrers(SUBJECT)
 
 

@@ -773,16 +773,16 @@ def test_wrong_sizes_of_referrers(
     server: RegistryServer, store: RegistryStore
 ) -> None:
     """A manifest that a list has with a wrong size is read all the same."""
-    artefact = content.artifact("signature", IMAGE.descriptor)
+    artifact = content.artifact("signature", IMAGE.descriptor)
     held = server.content.store("ns/name")
-    store_suite.store_all(held, IMAGE, artefact)
-    entry = {**artefact.descriptor.to_json(), "size": 5}
+    store_suite.store_all(held, IMAGE, artifact)
+    entry = {**artifact.descriptor.to_json(), "size": 5}
     index = {"schemaVersion": 2, "manifests": [entry]}
     server.faults.add(
         Fault("GET", "/referrers/", body=json.dumps(index).encode())
     )
     (found,) = store.referrers(IMAGE.descriptor)
-    assert store_suite.read(store, found) == artefact.manifest.data
+    assert store_suite.read(store, found) == artifact.manifest.data
 
 
 @pytest.mark.parametrize("status", [402, 406, 409, 410, 422, 451])

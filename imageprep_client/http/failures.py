@@ -54,8 +54,9 @@ def unreachable(
             )
     if proxy.startswith("socks") and (refusal := _socks_refusal(causes)):
         reason, status, is_final = refusal
+        told = f"{where} through the proxy" if status else via
         return errors.Unreachable(
-            f"{where} through the proxy: {reason}",
+            f"{told}: {reason}",
             hint=proxies.advice(url, proxy, status),
             temporary=not is_final,
         )
@@ -87,21 +88,24 @@ def refused(url: str, proxy: str, status: int) -> errors.Unreachable:
 
 def _socks_refusal(
     causes: Sequence[BaseException],
-) -> tuple[str, int, bool] | None:
-    """A failure that PySocks reports, if any.
+) -> tuple[str, int | None, bool] | None:
+    """A failure that PySocks reports, if any but that time has run out.
 
-    :returns: its reason, the status of HTTP that means the same, and whether
-        it is the same at the next attempt.
+    :returns: its reason, the status of HTTP that means the same, or None if
+        it is no refusal, and whether it is the same at the next attempt.
     """
     import socks  # optional, and imported by then
 
+    if any(isinstance(cause, TimeoutError) for cause in causes):
+        return None
     for cause in reversed(causes):
         if isinstance(cause, socks.ProxyError):
             # Replies of RFC 1928 are numbered: "0x02: Connection not allowed".
             reply, _, reason = str(cause).rpartition(": ")
             is_login = isinstance(cause, socks.SOCKS5AuthError)
             is_final = is_login or reply == _NOT_ALLOWED
-            return plain(reason), 407 if is_login else 403, is_final
+            status = 407 if is_login else 403 if reply else None
+            return plain(reason), status, is_final
     return None
 
 

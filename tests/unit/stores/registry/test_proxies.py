@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -156,6 +159,44 @@ def test_refusals_of_socks(
     assert f"socks5h://{proxy.host}" in str(caught.value.hint)
     assert "canary" not in str(caught.value.hint)
     assert observer.retries == []
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_servers_that_speak_no_socks(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, closes: bool
+) -> None:
+    """One that is silent, or hangs up, does not refuse anything."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    connection.recv(100)
+                    if closes:
+                        connection.close()
+                    accepted.append(connection)
+
+        accepted: list[socket.socket] = []
+        threading.Thread(target=answer, daemon=True).start()
+        host = f"127.0.0.1:{listening.getsockname()[1]}"
+        monkeypatch.setenv("HTTPS_PROXY", f"socks5h://{host}")
+        client = make_client(timeouts=Timeouts(connect=0.3, read=0.3))
+        with pytest.raises(errors.Unreachable) as caught:
+            client.store("registry.test", "ns/name").resolve("latest")
+        listening.shutdown(socket.SHUT_RDWR)
+    for connection in accepted:
+        connection.close()
+    reason = (
+        "connection closed unexpectedly" if closes else "timed out (https)"
+    )
+    assert str(caught.value) == (
+        f"registry.test through the proxy socks5h://{host}: {reason}"
+    )
+    assert caught.value.is_timeout is not closes
+    assert str(caught.value.hint).startswith(
+        "correct the environment variable HTTPS_PROXY; or, if registry.test is"
+    )
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "socks5h"])

@@ -52,6 +52,8 @@ class NewArchive:
         self._end = 0
         self._stack = contextlib.ExitStack()
         self._prepared = False
+        # Whether there was nothing, or an empty file.
+        self._is_new = False
 
     def store(self, repository: str) -> NewArchiveStore:
         return NewArchiveStore(self, repository)
@@ -95,6 +97,7 @@ class NewArchive:
                 size = self._parts.open()
                 self._take_lock()
                 self._recover(size)
+                self._is_new = not size
             self._prepared = True
 
     def _take_lock(self) -> None:
@@ -322,9 +325,10 @@ class NewArchive:
     def close(self) -> None:
         """Close all files; an unfinished archive can be continued.
 
-        Of one without content nothing is left.
+        Of one without content nothing is left, unless there was a file that
+        no run has begun.
         """
-        if self._prepared and not self._end:
+        if self._is_new and not self._end:
             self._parts.remove()
         self._stack.close()
         self._parts.close()

@@ -303,6 +303,16 @@ def test_what_was_never_prepared(tmp_path: Path, part_size: int) -> None:
     assert sorted(os.listdir(tmp_path)) == files
 
 
+def test_file_of_others(tmp_path: Path) -> None:
+    """A run that is refused before it writes leaves what is not its own."""
+    notes = tmp_path / "images.tar.partial"
+    notes.write_text("my own notes\n" * 100)
+    archive = NewArchive(tmp_path / "images.tar")
+    with contextlib.closing(archive):
+        archive.prepare()
+    assert notes.read_text() == "my own notes\n" * 100
+
+
 def test_left_out(tmp_path: Path) -> None:
     """A layer that the reader has is named, and not there."""
     path = tmp_path / "images.tar"

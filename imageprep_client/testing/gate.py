@@ -124,7 +124,7 @@ class Bearer(Open):
 
 @dataclasses.dataclass
 class Harbor(Open):
-    """Lets in whom Harbor does, and says so as Harbor does.
+    """Admits and refuses as Harbor does.
 
     Anybody gets a token. That for a wrong password names no user, and permits
     nothing. The password is asked for after a token that is refused, and for
@@ -192,8 +192,8 @@ class Harbor(Open):
             claims["sub"] = self.user
         return claims
 
-    def expire(self) -> None:
-        """No token so far is good any longer."""
+    def revoke(self) -> None:
+        """Refuse all tokens so far."""
         self._tokens = dict.fromkeys(self._tokens, frozenset())
 
     def _knows(self, authorization: str) -> bool:

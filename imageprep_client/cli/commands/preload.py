@@ -117,7 +117,7 @@ class _Preload(base.Lister):
 
 
 def _next_step(result: PreloadResult) -> str:
-    """What a run would take, or does after a failure."""
+    """The time that a run would take, or the remedy for a failure."""
     if estimate := result.estimate:
         waves = wording.counted(estimate.waves, "wave")
         spent = wording.duration(estimate.seconds)

@@ -187,9 +187,9 @@ def test_expired_tokens_are_replaced() -> None:
         put(server.content.store("p/name"), IMAGE, "1")
         store = client.store(server.host, "p/name")
         store.resolve("1")
-        gate.expire()
+        gate.revoke()
         store.exists(IMAGE.descriptor)
-        gate.expire()
+        gate.revoke()
         store.resolve("1")
         assert len(server.requests("GET", "/token")) == 3
         assert len(gate.logins) == 3
@@ -208,7 +208,7 @@ def test_tokens_of_anybody_are_replaced() -> None:
         put(server.content.store("p/name"), IMAGE, "1")
         store = client.store(server.host, "p/name")
         store.resolve("1")
-        gate.expire()
+        gate.revoke()
         assert store.resolve("1") == IMAGE.descriptor
 
 

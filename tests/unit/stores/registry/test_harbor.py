@@ -169,6 +169,27 @@ def test_reading_after_a_deletion() -> None:
         assert store.resolve("1") == IMAGE.descriptor
 
 
+def test_passwords_for_projects() -> None:
+    """One that got a token is right, whatever else is refused to its user."""
+
+    class Private(Harbor):
+        def admits(self, authorization: str, scope: str) -> bool:
+            admitted = super().admits(authorization, scope)
+            return admitted and "/private" not in scope
+
+    gate = Private("me", PASSWORD, actions=frozenset({"pull", "delete"}))
+    with RegistryServer(gate=gate) as server:
+        known = Credentials({f"{server.host}/p": ("me", PASSWORD)})
+        put(server.content.store("p/name"), IMAGE, "1")
+        with RegistryClient(Hosts(credentials=known)) as client:
+            for number in range(4):
+                store = client.store(server.host, f"p/private{number}")
+                with pytest.raises(errors.AccessDenied):
+                    store.resolve("1")
+            client.store(server.host, "p/name").untag("1")
+            assert not list(server.content.store("p/name").tags())
+
+
 def test_deletions_with_a_wrong_password() -> None:
     """It is not sent again for what an anonymous token does not permit."""
     gate = Harbor("me", PASSWORD)

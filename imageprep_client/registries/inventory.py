@@ -121,14 +121,14 @@ def images(
     Tags are asked for concurrently. A repository whose tags alone are not
     available is left out, and the observer is told.
 
-    :param prefix: only repositories below this path; empty: all.
+    :param prefix: only repositories at this path or below; empty: all.
     :param attached: whether tags of signatures and other attached artifacts
         are listed, too.
     :raises StoreError: when there is no catalog, no answer, or no repository
         whose tags are available.
     """
-    below = f"{prefix}/" if prefix else ""
-    names = [n for n in catalog.repositories() if n.startswith(below)]
+    path = f"{prefix}/" if prefix else ""
+    names = [n for n in catalog.repositories() if f"{n}/".startswith(path)]
     listed: list[tuple[str, str]] = []
     lock = threading.Lock()
 

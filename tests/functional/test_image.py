@@ -99,12 +99,13 @@ def test_list_of_the_undercloud(
     assert rows(listed)[0] == f"localhost:8787/{NAME}:17.1"
 
 
+@pytest.mark.parametrize("path", ["ns", NAME])
 def test_list_below_a_path(
-    openstack: base.OpenStack, registry: RegistryServer
+    openstack: base.OpenStack, registry: RegistryServer, path: str
 ) -> None:
-    """A path after the registry chooses the repositories below it."""
+    """A path after the registry chooses the repository, or those below it."""
     fill(registry.content.store("nsother/x"))
-    url = f"docker://{registry.host}/ns"
+    url = f"docker://{registry.host}/{path}"
     listed = openstack(
         *LIST, "--registry-url", url, "-f", "json", stderr=PLAIN
     )

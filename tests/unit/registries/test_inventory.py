@@ -74,10 +74,10 @@ def test_attached_tags_are_hidden(registry: MemoryRegistry) -> None:
 
 
 def test_images_below_a_path(registry: MemoryRegistry) -> None:
-    """A path chooses whole components."""
+    """A path chooses whole components, and itself."""
     for name in ("ns/a", "nso/b", "ns"):
         put(registry.store(name), IMAGE, "1")
-    assert images(registry, "ns") == [("ns/a", "1")]
+    assert images(registry, "ns") == [("ns", "1"), ("ns/a", "1")]
 
 
 class Emptied(MemoryStore):

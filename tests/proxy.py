@@ -21,7 +21,8 @@ _HEAD = re.compile(
 class Proxy:
     """Forwards plain requests, and tunnels the others.
 
-    :param hosts: the ``127.0.0.1:port`` behind each ``host:port``.
+    :param hosts: the ``127.0.0.1:port`` behind each ``host:port``; empty for
+        one that a proxy of SOCKS does not reach.
     :param login: ``user:password`` that is asked for, or empty.
     :param tls: makes it speak TLS itself.
     :ivar log: the ``METHOD host:port`` so far.
@@ -174,8 +175,8 @@ class _SocksHandler(_Handler):
         port = int.from_bytes(self._bytes(2), "big")
         proxy.log.append(f"SOCKS {name}:{port}")
         target = proxy.hosts.get(f"{name}:{port}")
-        # Not allowed by ruleset.
-        reply = b"\x00" if target else b"\x02"
+        # Not allowed by ruleset, or host unreachable.
+        reply = b"\x02" if target is None else b"\x00" if target else b"\x04"
         self.request.sendall(b"\x05%s\x00\x01%s" % (reply, bytes(6)))
         if target:
             host, _, target_port = target.rpartition(":")

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import urllib3
 
 from imageprep_client import errors
-from imageprep_client.http import proxies
+from imageprep_client.http import failures, proxies
 from imageprep_client.http.transport import Timeouts
 from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.registry.client import RegistryClient
@@ -132,10 +133,17 @@ def test_socks(
 
 
 @pytest.mark.parametrize(
-    ("hosts", "login", "reason", "hint"),
+    ("hosts", "login", "reason", "hint", "retries"),
     [
-        ({}, "me:Zz9", "socks5 authentication failed", "ALL_PROXY needs a"),
-        ({}, "", "connection not allowed by ruleset", "ask for permission"),
+        (
+            {},
+            "me:Zz9",
+            "socks5 authentication failed",
+            "socks5h://user:password@host:port",
+            0,
+        ),
+        ({}, "", "connection not allowed by ruleset", "ask for permission", 0),
+        ({"registry.test:443": ""}, "", "host unreachable", "NO_PROXY", 4),
     ],
 )
 def test_refusals_of_socks(
@@ -145,8 +153,11 @@ def test_refusals_of_socks(
     login: str,
     reason: str,
     hint: str,
+    retries: int,
 ) -> None:
-    """They are told at once, without the password, and not as timeouts."""
+    """They are told without the password, and not as timeouts; only a host
+    that the proxy does not reach may be reached by the next attempt.
+    """
     observer = Recorder()
     with SocksProxy(hosts, login) as proxy:
         monkeypatch.setenv("ALL_PROXY", f"socks5h://me:canary@{proxy.host}")
@@ -158,7 +169,7 @@ def test_refusals_of_socks(
     assert hint in str(caught.value.hint)
     assert f"socks5h://{proxy.host}" in str(caught.value.hint)
     assert "canary" not in str(caught.value.hint)
-    assert observer.retries == []
+    assert len(observer.retries) == retries
 
 
 @pytest.mark.parametrize("closes", [False, True])
@@ -199,15 +210,55 @@ def test_servers_that_speak_no_socks(
     )
 
 
+def unverified(code: int) -> ssl.SSLError:
+    """The failure for this reason, as OpenSSL numbers them."""
+    error = ssl.SSLCertVerificationError(1, "x")
+    error.verify_code, error.verify_message = code, "not this one"
+    return error
+
+
+def without_tls() -> ssl.SSLError:
+    error = ssl.SSLError(1, "x")
+    error.reason = "TLSV1_ALERT_PROTOCOL_VERSION"
+    return error
+
+
+@pytest.mark.parametrize(
+    ("cause", "hint"),
+    [
+        (TimeoutError(), "correct the environment variable"),
+        (without_tls(), "correct the environment variable"),
+        (unverified(10), "renew the certificate"),
+        (unverified(62), "use a name that is in the certificate"),
+        (unverified(20), "give that of the proxy's authority"),
+    ],
+)
+def test_failures_of_proxies(cause: OSError, hint: str) -> None:
+    """Each cause has its own remedy, and it is one at the proxy."""
+    error = urllib3.exceptions.ProxyError("x", cause)
+    told = failures.unreachable("https://a.test/v2/", error, "https://p.test")
+    assert str(told).startswith("a.test through the proxy https://p.test: ")
+    assert str(told.hint).startswith(hint)
+    assert "insecure" not in str(told.hint)
+
+
+@pytest.mark.parametrize("insecure", [[], ["registry.test"]])
 @pytest.mark.parametrize("scheme", ["http", "https", "socks5h"])
 def test_proxies_that_do_not_run(
-    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, scheme: str
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    scheme: str,
+    insecure: list[str],
 ) -> None:
     """The proxy is named, and its variable; nothing is said of a registry
     that does not run on this host.
     """
-    monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://me:canary@127.0.0.1:1")
-    client = make_client(advise=lambda name: f"nothing listens for {name}")
+    for variable in ("HTTPS_PROXY", "HTTP_PROXY"):
+        monkeypatch.setenv(variable, f"{scheme}://me:canary@127.0.0.1:1")
+    client = make_client(
+        Hosts(insecure=insecure),
+        advise=lambda name: f"nothing listens for {name}",
+    )
     with pytest.raises(errors.Unreachable) as caught:
         client.store("registry.test", "ns/name").resolve("latest")
     assert str(caught.value) == (

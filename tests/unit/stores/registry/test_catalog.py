@@ -14,7 +14,7 @@ from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
-from imageprep_client.testing.gate import Bearer
+from imageprep_client.testing.gate import Basic, Bearer
 from imageprep_client.testing.registry import Behaviour, RegistryServer
 from imageprep_client.testing.streams import store_all
 from tests.recorder import Recorder
@@ -131,6 +131,21 @@ def test_denied() -> None:
     ):
         repositories(registry)
     assert "keep no catalog" in str(caught.value.hint)
+
+
+def test_denied_to_a_user() -> None:
+    """Only Harbor is asked for the list of its own."""
+
+    class Closed(Basic):
+        def admits(self, authorization: str, scope: str) -> bool:
+            known = super().admits(authorization, scope)
+            return known and not scope.startswith("registry:")
+
+    with RegistryServer(gate=Closed("me", "secret")) as registry:
+        with pytest.raises(errors.AccessDenied, match="catalog"):
+            repositories(registry, "secret")
+        assert registry.requests("GET", "_catalog")
+        assert not registry.requests("GET", "^/api/")
 
 
 def test_private_repositories(personal: RegistryServer) -> None:

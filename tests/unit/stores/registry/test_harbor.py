@@ -355,6 +355,16 @@ def test_what_no_login_changes(message: str) -> None:
     assert "no login changes that" in str(error.hint)
 
 
+def test_refused_reads() -> None:
+    """A registry without writes refuses no reads, so a login may help."""
+    with RegistryServer() as server, RegistryClient() as client:
+        server.behaviour.head = False
+        server.faults.add(refused(403, "it is in read only mode", "GET"))
+        with pytest.raises(errors.AccessDenied, match="read only") as caught:
+            client.store(server.host, "p/name").resolve("1")
+    assert "log in with podman login" in str(caught.value.hint)
+
+
 def test_read_only_logins() -> None:
     """Another login may do what this one may not."""
     error = failure(refused(403, "your access token is read-only", "POST"))

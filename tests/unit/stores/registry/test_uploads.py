@@ -63,6 +63,17 @@ def test_uploads_that_are_gone_are_opened_again(
     assert not server.requests("PATCH")
 
 
+def test_uploads_that_are_denied_are_not_opened_again(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """A lack of permission is none of an upload that may be lost."""
+    server.faults.add(Fault("PUT", status=503))
+    server.faults.add(Fault("PUT", status=403))
+    with pytest.raises(errors.AccessDenied):
+        push(client.destination(server.host, "ns/name"), SMALL)
+    assert len(server.requests("POST", _OPEN)) == 1
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_chunks_that_were_refused_unread_go_on(
     server: RegistryServer, client: RegistryClient, status: int

@@ -353,6 +353,10 @@ class Authenticator:
             if credential.basic == refused:
                 self._passwords.refused(refused)
                 return None
+            if any(
+                not one.is_anonymous for one in self._tokens_of(credential)
+            ):
+                self._passwords.accepted(credential.basic)
             is_own = credential == self._credential("")
             usable = self._passwords.usable(credential.basic, is_own)
             return credential.basic if usable else None

@@ -13,9 +13,10 @@ BLOB = Request("GET", "/v2/a/blobs/sha256:1", "a")
 
 
 def answer(**headers: str) -> Response:
-    return mock.create_autospec(
+    made: Response = mock.create_autospec(
         Response, instance=True, status=200, headers=headers
     )
+    return made
 
 
 def test_signatures_that_are_kept() -> None:

@@ -164,7 +164,6 @@ def test_turns_of_others_count_no_attempt(
                 store.resolve(served.pop())
             else:
                 store.exists(image.parts[0].descriptor)
-                store.fetch(image.descriptor).close()
 
     client = make_client(observer=Meanwhile())
     store = client.store(server.host, "ns/name")

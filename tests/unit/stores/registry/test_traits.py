@@ -42,3 +42,13 @@ def test_looks_after_a_fact() -> None:
     for _ in range(100):
         traits.look()
     assert traits.mounts_own is False
+
+
+def test_requests_of_one_kind() -> None:
+    """A rate limit counts reading and looking, manifests and blobs apart."""
+    traits = RegistryTraits()
+    traits.note(MANIFEST, answer())
+    other = MANIFEST._replace(url="/v2/b/manifests/2")
+    assert traits.served[other.counted_as] == 1
+    for one in (MANIFEST._replace(method="HEAD"), BLOB):
+        assert not traits.served[one.counted_as]

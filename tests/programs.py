@@ -11,7 +11,7 @@ def run(
     *words: str | Path,
     cwd: str | Path | None = None,
     env: Mapping[str, str] | None = None,
-    timeout: float = 600,
+    timeout: float = 240,
     stdin: str = "",
 ) -> str:
     """Run a program that has to succeed; its output.

@@ -180,6 +180,24 @@ class Plain(stores.Recording):
     flush = None
 
 
+class Blind(stores.Recording):
+    """Does not tell in which repository a blob is."""
+
+    locate = None
+
+
+@pytest.mark.parametrize(("made_from", "mounts"), [("base", 1), ("a", 0)])
+def test_images_that_were_made_from_others(source, made_from, mounts):
+    """Layers are mounted from there, but never from the same repository."""
+    destination = stores.Registry("destination", Blind)
+    destination.fill("base", image("base"))
+    (copy,) = copies(source, destination, "a")
+    store = destination.store(made_from)
+    run([dataclasses.replace(copy, made_from=store)])
+    digests = [call[2] for call in destination.did("mount")]
+    assert digests.count(SHARED.descriptor.digest) == mounts
+
+
 def test_needs_no_optional_power(source):
     """A destination that cannot mount gets the blob again."""
     plain = stores.Registry("plain", Plain)

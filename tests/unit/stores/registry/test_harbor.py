@@ -233,6 +233,28 @@ def test_tokens_of_anybody_are_replaced() -> None:
         assert store.resolve("1") == IMAGE.descriptor
 
 
+def test_anonymous_tokens_of_a_user_are_replaced() -> None:
+    """A registry that wants a token each time gets a new one, though those
+    for the password name no user.
+    """
+
+    class Public(Harbor):
+        def grants(self, known: bool, name: str, action: str) -> bool:
+            return action == "pull"
+
+        def challenge(self, base: str, scope: str) -> str:
+            text = f'Bearer realm="{base}/token",service="tests"'
+            return f'{text},scope="{scope}"' if scope else text
+
+    gate = Public("me", PASSWORD)
+    with RegistryServer(gate=gate) as server, logged_in(server, "x") as client:
+        put(server.content.store("p/name"), IMAGE, "1")
+        store = client.destination(server.host, "p/name")
+        assert store.resolve("1") == IMAGE.descriptor
+        gate.revoke()
+        assert store.resolve("1") == IMAGE.descriptor
+
+
 def test_catalog_of_an_administrator() -> None:
     """The catalog is read with the password where a token does not do."""
     with RegistryServer(gate=Harbor("me", PASSWORD)) as server:

@@ -12,7 +12,7 @@ _NAMES = 3
 # The start of a message names its image; then it may come once more, as a
 # whole or in a URL, with a digest of its own.
 _URL_PATH = re.compile(r"(https?://[^/\s]+)/[^\s:,;)]*")
-#: What follows the name of an image where its digest matters.
+#: The part after the name of an image where its digest matters.
 _PINNED = re.compile(r" \(sha[0-9]+:[0-9a-f]+\)$")
 _AMOUNT = re.compile(
     r"(\d+ bytes needed, )?\d+(\.\d+)? (bytes|[KMGTPE]?i?B)\b"

@@ -79,7 +79,7 @@ def test_a_command_is_run(container: Container, tmp_path: Path) -> None:
 
 def test_a_command_fails(container: Container) -> None:
     """The complaint of buildah is in the error."""
-    # What the command itself printed may be lost, as above.
+    # The output of the command itself may be lost, as above.
     told = "buildah run: .*exited with status 3"
     with pytest.raises(errors.LocalStorageError, match=told):
         container.run("sh", "-c", "exit 3")

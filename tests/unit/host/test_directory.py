@@ -175,8 +175,8 @@ def test_swapped_while_it_is_written(top: Path, outside: Path) -> None:
 
 
 def test_modes_of_directories_that_threads_make(top: Path) -> None:
-    """What one thread has made is readable by all before another one puts
-    anything into it, whatever the umask is.
+    """A directory is readable by all before another thread than its maker
+    puts anything into it, whatever the umask is.
     """
     directory = Directory(top, public=True)
     before = os.umask(0o077)

@@ -420,8 +420,8 @@ def added_to(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 def test_other_tools(
     tmp_path: Path, names: Mapping[str, str], extra: tuple[str, ...]
 ) -> None:
-    """What skopeo, podman, docker and containerd put into a tar is read; the
-    registry in the name of the image is left out.
+    """Archives of skopeo, podman, docker and containerd are read; the registry
+    in the name of the image is left out.
     """
     path = tmp_path / "images.tar"
     foreign(path, names, *extra)

@@ -19,16 +19,6 @@ from tests.recorder import Recorder
 FAST = RetryPolicy(attempts=5, base=0.001, cap=0.01)
 
 
-@pytest.fixture(autouse=True)
-def _no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment of the tests names no proxies and no authorities."""
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture
 def observer() -> Recorder:
     return Recorder()

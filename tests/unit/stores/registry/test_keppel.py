@@ -43,17 +43,3 @@ def test_a_reason_after_a_long_quotation(
     assert ': manifest upload {"labels":{"rdo_version"' in message
     assert "validation rule: 'maintainers' in labels (PUT " in message
     assert " ... " in message
-
-
-def test_a_repository_that_two_requests_create(
-    server: RegistryServer, client: RegistryClient
-) -> None:
-    """The slower one of them is sent again."""
-    body = answer("UNKNOWN", "pq: duplicate key value violates constraint")
-    server.faults.add(Fault("POST", "/uploads/", status=500, body=body))
-    blob = content.blob("first")
-    store = client.destination(server.host, "account/name")
-    store.begin(blob.descriptor)
-    store.push(blob.descriptor, blob.open())
-    assert server.content.store("account/name").exists(blob.descriptor)
-    assert len(server.requests("POST", "/uploads/")) == 2

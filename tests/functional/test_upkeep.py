@@ -318,12 +318,14 @@ def test_part_of_a_registry(openstack: base.OpenStack) -> None:
     """The images of other accounts of a registry are left alone."""
     with RegistryServer() as registry:
         both = images.overcloud(
-            {"mine/api": ["1", "2"], "mine2/api": ["1"]}, unique_bytes=5_000
+            {"mine/api": ["1"], "mine2/api": ["1"]}, unique_bytes=5_000
         )
-        images.write(both.images, registry.content.store)
+        new = images.random_image("new", repository="mine/api", tags=["2"])
+        images.write([*both.images, new], registry.content.store)
         place = ("--registry-url", f"{registry.host}/mine")
         openstack(*VERIFY, *place, stderr="1 repository, 2 tags, [^\n]*")
         openstack(*PRUNE, *place, "--keep-last", "1", stderr=".*")
+        assert list(registry.content.store("mine/api").tags()) == ["2"]
         (openstack.home / "env.yaml").write_text(
             f"parameter_defaults: {{A: '{registry.host}/mine2/api:1'}}"
         )

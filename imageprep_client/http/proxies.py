@@ -162,8 +162,6 @@ class Proxies:
         options: dict[str, Any] = {"num_pools": 64, "maxsize": self._size}
         if scheme == "https":
             options["ssl_context"] = self._context()
-        elif proxy.startswith("https:"):
-            options["ssl_context"] = self._own_context()
         if proxy.startswith("socks"):
             return _timed(_socks(proxy, options))
         user, password = requests.utils.get_auth_from_url(proxy)

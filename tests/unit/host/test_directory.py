@@ -190,6 +190,7 @@ def test_modes_of_directories_that_threads_make(top: Path) -> None:
     assert modes == {0o755}
 
 
+@pytest.mark.needs_root
 def test_strangers_directory_is_not_written(top: Path) -> None:
     """A directory on the way that belongs to somebody else is refused."""
     (top / "a" / "b").mkdir(parents=True)
@@ -206,6 +207,7 @@ def test_strangers_directory_is_not_written(top: Path) -> None:
             write()
 
 
+@pytest.mark.needs_root
 def test_owner_of_the_directory_is_trusted(top: Path) -> None:
     """The owner of the top may own what is below."""
     (top / "a").mkdir()
@@ -320,6 +322,7 @@ def test_private_file_is_plain(top: Path, outside: Path, kind: str) -> None:
     assert (outside / "precious").read_text() == "precious"
 
 
+@pytest.mark.needs_root
 def test_private_file_of_a_stranger(top: Path) -> None:
     """A lock file that belongs to somebody else is refused."""
     (top / ".lock").touch()
@@ -328,6 +331,7 @@ def test_private_file_of_a_stranger(top: Path) -> None:
         Directory(top).open_private(".lock")
 
 
+@pytest.mark.needs_root
 def test_links_of_strangers_on_the_way_to_it(
     tmp_path: Path, top: Path
 ) -> None:
@@ -390,6 +394,7 @@ def test_hard_link(top: Path) -> None:
     assert not directory.link("missing", "another", staging="")
 
 
+@pytest.mark.needs_root
 def test_give_only_own(top: Path) -> None:
     """Ownership is passed on by descriptor, and of own files only."""
     directory = Directory(top)

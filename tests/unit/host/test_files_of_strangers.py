@@ -61,6 +61,7 @@ def _link(path: Path, target: Path | str) -> None:
 
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("target", ["victim", "missing"])
+@pytest.mark.needs_root
 def test_links_of_strangers(
     shared: Path, victim: Path, action: Callable[[str], None], target: str
 ) -> None:
@@ -73,6 +74,7 @@ def test_links_of_strangers(
 
 
 @pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.needs_root
 def test_linked_directories_of_strangers(
     shared: Path, victim: Path, action: Callable[[str], None]
 ) -> None:
@@ -93,6 +95,7 @@ def test_links_of_this_user_are_followed(shared: Path, victim: Path) -> None:
     assert victim.read_text() == "newline\n"
 
 
+@pytest.mark.needs_root
 def test_secrets_in_the_place_of_a_strangers_file(shared: Path) -> None:
     """A file with a mode of its own belongs to this user."""
     path = shared / "ceph.yml"
@@ -103,6 +106,7 @@ def test_secrets_in_the_place_of_a_strangers_file(shared: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+@pytest.mark.needs_root
 def test_results_in_the_place_of_a_strangers_file(shared: Path) -> None:
     """A stranger cannot keep a file that was put there to be filled."""
     path = shared / "out"
@@ -113,6 +117,7 @@ def test_results_in_the_place_of_a_strangers_file(shared: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
+@pytest.mark.needs_root
 def test_users_file_stays_the_users(tmp_path: Path) -> None:
     """With sudo, a result in a user's directory stays that user's."""
     home = tmp_path / "home"
@@ -134,6 +139,7 @@ def test_new_files_without_a_umask(shared: Path) -> None:
         assert stat.S_IMODE((shared / name).stat().st_mode) == 0o644
 
 
+@pytest.mark.needs_root
 def test_backup_is_no_way_out(shared: Path, victim: Path) -> None:
     """A stranger's link in the place of the backup is replaced."""
     (shared / "out").write_text("old")
@@ -151,6 +157,7 @@ def test_log_into_other_files(shared: Path, victim: Path) -> None:
         files.append(str(shared / "log"))
 
 
+@pytest.mark.needs_root
 def test_log_of_a_stranger(shared: Path) -> None:
     """A log is not appended to a file that a stranger put there."""
     (shared / "log").touch()

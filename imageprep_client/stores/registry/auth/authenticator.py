@@ -260,7 +260,8 @@ class Authenticator:
 
     def answered(self, authorization: str, response: Response) -> None:
         """Note the response to a request that answers a challenge."""
-        if response.status != 401 and not answers.is_unwell(response):
+        refused = response.status == 401 or answers.is_unwell(response)
+        if authorization.startswith("Basic ") and not refused:
             self._passwords.accepted(authorization)
 
     def explain(self, repository: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 import random
@@ -20,6 +21,11 @@ _log = logging.getLogger(__name__)
 _SHORT_CAP = 1.0
 #: Errors of a resolver for names that do not exist.
 _NO_SUCH_NAME = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
+#: Attempts at a server that never answered: its name may be mistyped, and a
+#: firewall may drop what is sent to it.
+_AT_UNKNOWN_NAMES, _AT_SILENT_SERVERS = 2, 3
+#: Seconds that a registry which never answered is not asked again.
+_SILENCE = 30.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,7 +40,7 @@ class RetryPolicy:
     :ivar cap: no pause is longer, but for what a registry asks for.
     :ivar patience: a registry that asks for a longer pause is given up.
     :ivar few: attempts at what is temporary by its kind but seldom changes,
-        such as a host name that does not exist.
+        such as a host name that does not exist any more.
     :ivar same: attempts at content that is wrong in the same way each time,
         and at a request that alone fails while the registry answers others.
     """
@@ -72,10 +78,6 @@ class RetryPolicy:
                     attempts.limit,
                 )
             time.sleep(pause)
-
-    def at_first_contact(self) -> RetryPolicy:
-        """The same for a server that nothing was heard of yet."""
-        return dataclasses.replace(self, attempts=min(self.attempts, self.few))
 
 
 #: For what must come about.
@@ -122,8 +124,8 @@ class Attempts:
                 self._excused += 1
             self._served = error.served
         limit = policy.attempts + self._excused
-        if _seldom_changes(error):
-            limit = min(limit, policy.few)
+        if few := _few(error, policy):
+            limit = min(limit, few)
         self.limit = limit
         if not may_pass(error) or error.given_up or self.failed >= limit:
             return None
@@ -149,15 +151,21 @@ def may_pass(error: errors.ImagePrepError) -> bool:
     return error.temporary
 
 
-def _seldom_changes(error: errors.ImagePrepError) -> bool:
-    """Whether an error is usually permanent although it is temporary."""
+def _few(error: errors.ImagePrepError, policy: RetryPolicy) -> int | None:
+    """The attempts at an error that is usually permanent, else None."""
     if isinstance(error, errors.Unreachable):
-        return error.unknown or error.errno in _NO_SUCH_NAME
-    if isinstance(error, errors.DigestMismatch):
+        no_such_name = error.errno in _NO_SUCH_NAME
+        if error.unknown and no_such_name:
+            return _AT_UNKNOWN_NAMES
+        if error.unknown and error.is_timeout:
+            return _AT_SILENT_SERVERS
+        if error.unknown or no_such_name:
+            return policy.few
+    elif isinstance(error, errors.DigestMismatch) and error.actual is None:
         # A registry that refuses a digest rarely got damaged bytes; mostly
         # it does not know the algorithm.
-        return error.actual is None
-    return False
+        return policy.few
+    return None
 
 
 def _is_local(error: errors.ImagePrepError) -> bool:
@@ -183,6 +191,7 @@ class Retrier:
         self._observer = observer
         self.stop = stop
         self._held_until = 0.0
+        self._silent: tuple[errors.Unreachable, float] | None = None
 
     def begin(self) -> Attempts:
         """The attempts at one piece of work."""
@@ -227,9 +236,21 @@ class Retrier:
             end = time.monotonic() + seconds
             self._held_until = max(self._held_until, end)
 
+    def note_silence(self, error: errors.Unreachable) -> None:
+        """End the attempts of all at a registry that never answered.
+
+        Those that begin soon afterwards fail with the same error.
+        """
+        if error.given_up and not self._is_silent():
+            self._silent = error, time.monotonic() + _SILENCE
+
+    def _is_silent(self) -> bool:
+        return self._silent is not None and time.monotonic() < self._silent[1]
+
     def wait(self, seconds: float = 0.0) -> None:
         """Wait that long, and until the registry's rate limit allows more.
 
+        :raises Unreachable: when the registry is known to be silent.
         :raises StoreError: when the run ends in the meantime.
         """
         end = time.monotonic() + seconds
@@ -239,3 +260,5 @@ class Retrier:
                 break
         if self.stop.is_set():
             raise errors.StoreError("given up: the run ends")
+        if self._silent and self._is_silent():
+            raise copy.copy(self._silent[0])

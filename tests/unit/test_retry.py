@@ -16,9 +16,9 @@ from imageprep_client.retry import ONE_ATTEMPT, Attempts, Retrier, RetryPolicy
 FAST = RetryPolicy(attempts=12, base=0)
 
 
-def unknown_server() -> errors.Unreachable:
-    """An error of a server that another one named."""
-    error = errors.Unreachable("x", errno=errno.ECONNREFUSED)
+def unknown_server(number: int = errno.ECONNREFUSED) -> errors.Unreachable:
+    """An error of a server that never answered."""
+    error = errors.Unreachable("x", errno=number)
     error.unknown = True
     return error
 
@@ -55,6 +55,8 @@ def test_pauses_grow_to_the_cap() -> None:
         (errors.Unreachable("x", errno=socket.EAI_AGAIN), 12),
         (errors.Unreachable("x", errno=socket.EAI_NONAME), 5),
         (unknown_server(), 5),
+        (unknown_server(socket.EAI_NONAME), 2),
+        (unknown_server(errno.ETIMEDOUT), 3),
         (errors.DigestMismatch("x"), 5),
         (errors.DigestMismatch("x", actual="sha256:a"), 7),
         (errors.SizeMismatch("x"), 7),

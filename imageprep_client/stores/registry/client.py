@@ -68,6 +68,7 @@ class RegistryClient:
         self._advise = advise
         self._lock = threading.Lock()
         self._registries: dict[tuple[str, bool], session.RegistrySession] = {}
+        self._retriers: dict[tuple[str, bool], Retrier] = {}
         self._servers: dict[tuple[str, bool], replicas.Server] = {}
         self._stores: dict[_StoreKey, RegistryStore] = {}
 
@@ -201,14 +202,13 @@ class RegistryClient:
             answers.append(answer)
             return True
 
-        # A mistyped name is reported within seconds.
-        looking = Retrier(
-            self._policy.at_first_contact(), self._observer, self._stop
-        )
+        with self._lock:
+            retrier = self._retriers.setdefault(
+                key, Retrier(self._policy, self._observer, self._stop)
+            )
         try:
-            endpoint = looking.retrying(
-                name,
-                lambda: self.hosts.select_endpoint(name, answers_at, insecure),
+            endpoint = self.hosts.select_endpoint(
+                name, answers_at, retrier, insecure
             )
         except errors.Unreachable as error:
             refused = error.errno == errno.ECONNREFUSED
@@ -219,7 +219,6 @@ class RegistryClient:
             if said := "; ".join(filter(None, dict.fromkeys(reasons))):
                 error.hint = f"another server does, which says: {said}"
             raise
-        retrier = Retrier(self._policy, self._observer, self._stop)
         made = session.RegistrySession(
             endpoint,
             self.hosts,

@@ -142,9 +142,14 @@ class RegistrySession:
                 # The caller that repeats it does not know how long to wait.
                 self.retrier.hold(limited.retry_after)
                 raise
-        return self.retrier.retrying(
-            request.what, lambda: self._attempt(request, expect)
-        )
+        try:
+            return self.retrier.retrying(
+                request.what, lambda: self._attempt(request, expect)
+            )
+        except errors.Unreachable as error:
+            if self._home not in self._known:
+                self.retrier.note_silence(error)
+            raise
 
     def _attempt(self, request: Request, expect: Collection[int]) -> Response:
         begin = time.monotonic()

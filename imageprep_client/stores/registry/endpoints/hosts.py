@@ -18,6 +18,7 @@ from imageprep_client.http import urls
 from imageprep_client.http.transport import TLS
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.redaction import redacted
+from imageprep_client.retry import Retrier
 from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.endpoints.registries_conf import (
     Pull,
@@ -256,6 +257,7 @@ class Hosts:
         self,
         name: str,
         probe: Callable[[Endpoint], bool],
+        retrier: Retrier,
         insecure: bool = False,
     ) -> Endpoint:
         """The endpoint that is used for a registry from now on.
@@ -263,6 +265,7 @@ class Hosts:
         :param name, insecure: as for `candidates`.
         :param probe: whether a registry answers at an endpoint; called by one
             thread, and only if there are several endpoints.
+        :param retrier: for the attempts; the other threads wait for them.
         :raises Unreachable: if none answers, as `probe` raised it.
         """
         key = (name, insecure)
@@ -271,7 +274,14 @@ class Hosts:
         with lock:
             selected = self._selected.get(key)
             if selected is None:
-                selected = self._choose(self.candidates(*key), probe)
+                try:
+                    selected = retrier.retrying(
+                        name,
+                        lambda: self._choose(self.candidates(*key), probe),
+                    )
+                except errors.Unreachable as error:
+                    retrier.note_silence(error)
+                    raise
                 self._selected[key] = selected
         return selected
 

@@ -36,16 +36,24 @@ def probe(
         reach it.
     """
     asked = first or Request("GET", "/v2/", endpoint.host)
-    response = transports.of(endpoint.tls).send(
-        asked.method,
-        f"{endpoint.base}{asked.url}",
-        {"User-Agent": USER_AGENT, **asked.headers},
-        None,
-        (min(timeouts.connect, 3.0), min(timeouts.read, 10.0)),
-    )
+    try:
+        response = transports.of(endpoint.tls).send(
+            asked.method,
+            f"{endpoint.base}{asked.url}",
+            {"User-Agent": USER_AGENT, **asked.headers},
+            None,
+            (min(timeouts.connect, 3.0), min(timeouts.read, 10.0)),
+        )
+    except errors.Unreachable as error:
+        error.unknown = True
+        raise
     if response.proxy and response.status in _OUT_OF_REACH:
         response.discard()
-        raise failures.refused(response.url, response.proxy, response.status)
+        refused = failures.refused(
+            response.url, response.proxy, response.status
+        )
+        refused.unknown = True
+        raise refused
     if response.status == 400 or (
         response.status in urls.REDIRECTS and not _is_elsewhere(response)
     ):

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.observer import Observer
+from imageprep_client.retry import ONE_ATTEMPT, Retrier
 from imageprep_client.stores.registry.endpoints.hosts import (
     Endpoint,
     Hosts,
@@ -145,6 +147,10 @@ def test_bad_mirrors(mirror: str) -> None:
         Hosts(mirrors={"docker.io": mirror})
 
 
+def retrier() -> Retrier:
+    return Retrier(ONE_ATTEMPT, Observer(), threading.Event())
+
+
 def test_settles_once() -> None:
     """A registry is probed once, however many ask at the same time."""
     hosts = Hosts()
@@ -157,7 +163,7 @@ def test_settles_once() -> None:
 
     def select_endpoint(_: int) -> Endpoint:
         everybody.wait(timeout=60)
-        return hosts.select_endpoint("localhost:5000", probe)
+        return hosts.select_endpoint("localhost:5000", probe, retrier())
 
     with ThreadPoolExecutor(4) as pool:
         found = set(pool.map(select_endpoint, range(4)))
@@ -169,7 +175,9 @@ def test_settles_for_what_answers() -> None:
     """Ways are tried in order until a registry answers."""
     hosts = Hosts()
     found = hosts.select_endpoint(
-        "localhost:5000", lambda endpoint: endpoint.base.startswith("https")
+        "localhost:5000",
+        lambda endpoint: endpoint.base.startswith("https"),
+        retrier(),
     )
     assert found.base == "https://localhost:5000"
     assert hosts.insecure_in_use() == []
@@ -181,7 +189,8 @@ def test_settles_without_a_choice() -> None:
     def probe(endpoint: Endpoint) -> bool:
         raise AssertionError(endpoint)
 
-    assert Hosts().select_endpoint("quay.io", probe).base == "https://quay.io"
+    endpoint = Hosts().select_endpoint("quay.io", probe, retrier())
+    assert endpoint.base == "https://quay.io"
 
 
 def test_tells_the_first_failure() -> None:
@@ -191,13 +200,13 @@ def test_tells_the_first_failure() -> None:
         raise errors.Unreachable(endpoint.base)
 
     with pytest.raises(errors.Unreachable, match="http://localhost:5000"):
-        Hosts().select_endpoint("localhost:5000", probe)
+        Hosts().select_endpoint("localhost:5000", probe, retrier())
 
 
 def test_tells_that_there_is_no_registry() -> None:
     """A server that is no registry is told apart."""
     with pytest.raises(errors.ServerFault, match="no registry answers"):
-        Hosts().select_endpoint("localhost:5000", lambda _: False)
+        Hosts().select_endpoint("localhost:5000", lambda _: False, retrier())
 
 
 @pytest.mark.parametrize(
@@ -219,7 +228,7 @@ def test_tells_that_another_server_answers(
         return False
 
     with pytest.raises(expected) as caught:
-        Hosts().select_endpoint("localhost:5000", probe)
+        Hosts().select_endpoint("localhost:5000", probe, retrier())
     assert type(caught.value) is expected
 
 
@@ -227,5 +236,5 @@ def test_insecure_in_use() -> None:
     """Registries spoken to in the open are known afterwards, sorted."""
     hosts = Hosts(insecure=["b:1", "a:1"])
     for name in ("b:1", "a:1", "quay.io"):
-        hosts.select_endpoint(name, lambda _: True)
+        hosts.select_endpoint(name, lambda _: True, retrier())
     assert hosts.insecure_in_use() == ["a:1", "b:1"]

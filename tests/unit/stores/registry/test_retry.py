@@ -9,10 +9,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from imageprep_client import errors
+from imageprep_client import errors, retry
 from imageprep_client.oci import digest as digests
 from imageprep_client.retry import ONE_ATTEMPT, RetryPolicy
 from imageprep_client.stores.registry import errors as answers
@@ -445,20 +446,68 @@ def test_refused_digests_of_blobs_are_tried_a_little(
     assert len(server.requests("PUT")) == 5
 
 
-def test_never_reached(
-    monkeypatch: pytest.MonkeyPatch, observer: Recorder
-) -> None:
-    """A registry that refuses connections from the beginning is mistyped."""
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The hosts to which a connection was tried; nothing listens there."""
     here = socket.getaddrinfo(
         "127.0.0.1", servers.free_port(), type=socket.SOCK_STREAM
     )
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: here)
+    tried: list[str] = []
+
+    def getaddrinfo(host: str, *_: object, **__: object) -> object:
+        tried.append(host)
+        return here
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return tried
+
+
+def test_never_reached(connections: list[str], observer: Recorder) -> None:
+    """A registry that refuses connections from the beginning is mistyped.
+
+    Afterwards nobody tries it for a while.
+    """
     policy = RetryPolicy(attempts=12, base=0)
+    with RegistryClient(policy=policy, observer=observer) as client:
+        for repository in ("ns/name", "ns/other"):
+            store = client.store("reg.test:5000", repository)
+            with pytest.raises(errors.Unreachable, match="connection refused"):
+                store.resolve("latest")
+            assert len(connections) == 5
+    assert len(observer.retries) == 4
+
+
+def test_silence_ends(
+    connections: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registry may have been started in the meantime."""
+    monkeypatch.setattr(retry, "_SILENCE", 0.0)
+    with RegistryClient(policy=RetryPolicy(base=0)) as client:
+        store = client.store("reg.test:5000", "ns/name")
+        for tried in (5, 10):
+            with pytest.raises(errors.Unreachable):
+                store.resolve("latest")
+            assert len(connections) == tried
+
+
+@pytest.mark.parametrize("name", ["localhost:5000", "reg.test:5000"])
+def test_never_reached_by_many(
+    name: str, connections: list[str], observer: Recorder
+) -> None:
+    """One thread tries the ways to a registry; the others learn of it."""
+    policy = RetryPolicy(attempts=12, base=0.01)
+    hosts = Hosts(insecure=["reg.test:5000"])
     with (
-        RegistryClient(policy=policy, observer=observer) as client,
-        pytest.raises(errors.Unreachable, match="connection refused"),
+        RegistryClient(hosts, policy=policy, observer=observer) as client,
+        ThreadPoolExecutor(16) as pool,
     ):
-        client.store("reg.test:5000", "ns/name").resolve("latest")
+        resolved = [
+            pool.submit(client.store(name, f"ns/{number}").resolve, "latest")
+            for number in range(40)
+        ]
+    for future in resolved:
+        assert isinstance(future.exception(), errors.Unreachable)
+    assert len(connections) == 5 * len(hosts.candidates(name))
     assert len(observer.retries) == 4
 
 
@@ -505,4 +554,4 @@ def test_names_that_are_not_there(
         pytest.raises(errors.Unreachable, match="what the resolver says"),
     ):
         client.store("reg.test:5000", "ns/name").resolve("latest")
-    assert len(asked) == 5
+    assert len(asked) == (5 if number == socket.EAI_AGAIN else 2)

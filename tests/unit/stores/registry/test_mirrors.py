@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -75,7 +76,7 @@ def paths(server: RegistryServer, prefix: str = "") -> list[str]:
 def test_reads_from_the_mirror(
     origin: RegistryServer, mirror: RegistryServer, make_client: MakeClient
 ) -> None:
-    """All is read there, under the mirror's own names."""
+    """All is read there, under the mirror's own names, and nothing written."""
     fill(mirror, "copy/x")
     hosts = Hosts(registries=conf(origin.host, mirror.host))
     store = make_client(hosts).store(NAME, "ns/x")
@@ -91,6 +92,9 @@ def test_reads_from_the_mirror(
     assert not store.referrers(found)
     assert not origin.log
     assert all(" copy/x/" in request for request in paths(mirror, "copy"))
+    store_suite.push(store, content.blob("pushed"))
+    assert origin.requests("PUT")
+    assert not mirror.requests("PUT")
 
 
 def test_writes_at_the_location(
@@ -137,16 +141,19 @@ def test_blobs_that_break(
     assert len(mirror.requests("GET", "/blobs/")) == 1
 
 
-@pytest.mark.parametrize("status", [500, 503, 429])
+@pytest.mark.parametrize(
+    "failure",
+    [{"status": 500}, {"status": 503}, {"status": 429}, {"reset": True}],
+)
 def test_mirrors_that_fail(
     origin: RegistryServer,
     mirror: RegistryServer,
     make_client: MakeClient,
     observer: Recorder,
-    status: int,
+    failure: dict[str, Any],
 ) -> None:
     """After all retries it is given up for the whole run, and that is told."""
-    mirror.faults.add(Fault(path="/manifests/", status=status, times=None))
+    mirror.faults.add(Fault(path="/manifests/", times=None, **failure))
     hosts = Hosts(registries=conf(origin.host, mirror.host))
     client = make_client(hosts)
     assert client.store(NAME, "ns/x").resolve("latest") == IMAGE.descriptor
@@ -241,17 +248,20 @@ def test_credentials_are_those_of_the_host(
     """Each physical host gets its own, never those of the name (C.7)."""
     mirror.gate = Basic("mirrors", "Zz9Mirror")
     origin.gate = Basic("origins", "Zz9Origin")
-    known = Credentials(
-        {
-            NAME: ("names", "Zz9Name"),
-            f"{origin.host}/real": ("origins", "Zz9Origin"),
-            mirror.host: ("mirrors", "Zz9Mirror"),
-        }
-    )
+    known = {
+        NAME: ("names", "Zz9Name"),
+        f"{origin.host}/real": ("origins", "Zz9Origin"),
+    }
+    own = {mirror.host: ("mirrors", "Zz9Mirror")}
     registries = conf(origin.host, mirror.host)
-    hosts = Hosts(credentials=known, registries=registries)
-    store = make_client(hosts).store(NAME, "ns/x")
-    assert store.resolve("latest") == IMAGE.descriptor
+    for credentials in (known, {**known, **own}):
+        assert not any("Authorization" in r.headers for r in mirror.log)
+        hosts = Hosts(
+            credentials=Credentials(credentials), registries=registries
+        )
+        store = make_client(hosts).store(NAME, "ns/x")
+        assert store.resolve("latest") == IMAGE.descriptor
+        assert mirror.log
     for server, gate in ((mirror, mirror.gate), (origin, origin.gate)):
         sent = {r.headers.get("Authorization") for r in server.log} - {None}
         assert len(sent) == 1

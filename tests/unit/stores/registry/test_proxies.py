@@ -457,6 +457,7 @@ def test_unknown_hosts_behind_a_proxy(
     assert proxy.log.count("GET registry.test:5000") <= 5
 
 
+@pytest.mark.parametrize("variable", ["NO_PROXY", "no_proxy"])
 @pytest.mark.parametrize(
     ("registry", "listed"),
     [
@@ -476,6 +477,7 @@ def test_direct(
     monkeypatch: pytest.MonkeyPatch,
     registry: str,
     listed: str,
+    variable: str,
 ) -> None:
     """NO_PROXY has hosts, domains and networks; those go past the proxy."""
     reached = []
@@ -490,12 +492,23 @@ def test_direct(
         make_client().store(registry, "ns/name").resolve("latest")
     assert set(reached) == {("127.0.0.1", 1)}
     reached.clear()
-    monkeypatch.setenv("NO_PROXY", listed)
+    monkeypatch.setenv(variable, listed)
     with pytest.raises(errors.Unreachable) as caught:
         make_client().store(registry, "ns/name").resolve("latest")
     assert "proxy" not in str(caught.value)
     host = registry.rpartition(":")[0].strip("[]")
     assert set(reached) == {(host, 5000)}
+
+
+def test_this_host(
+    server: RegistryServer,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """This host is reached without the proxies of the environment."""
+    monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{servers.free_port()}")
+    with pytest.raises(errors.NotFound):
+        make_client().store(server.host, "ns/name").resolve("latest")
 
 
 @pytest.mark.parametrize(

@@ -11,18 +11,13 @@ from imageprep_client import errors
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import mediatypes, referrers
 from imageprep_client.retry import RetryPolicy
-from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.stores.registry.lists import listing
 from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content, store_suite, streams
 from imageprep_client.testing.faults import Fault
-from imageprep_client.testing.gate import Basic
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
-from tests import servers
-from tests.recorder import Recorder
 
 MakeClient = Callable[..., RegistryClient]
 IMAGE = content.image("store")
@@ -435,65 +430,6 @@ def test_fallback_referrers_are_kept_once(
     assert list(store.referrers(IMAGE.descriptor)) == [artifact.descriptor]
     tag = referrers.tag_of(IMAGE.descriptor.digest)
     assert server.content.store("ns/name").resolve(tag)
-
-
-# Mirrors
-
-
-def test_mirror_first(server: RegistryServer, make_client: MakeClient) -> None:
-    """Reads go to the mirror, writes to the registry."""
-    with RegistryServer(server.content) as origin:
-        hosts = Hosts(mirrors={origin.host: server.url})
-        store = make_client(hosts).store(origin.host, "ns/name")
-        assert store.registry == origin.host
-        store.resolve("latest")
-        assert store.exists(BLOB.descriptor)
-        store_suite.read(store, BLOB.descriptor)
-        assert list(store.tags()) == ["latest"]
-        assert not store.referrers(IMAGE.descriptor)
-        assert not origin.log
-        store.push(BLOB.descriptor, BLOB.open())
-        assert origin.requests("PUT")
-        assert not server.requests("PUT")
-
-
-def test_mirror_without_content(make_client: MakeClient) -> None:
-    """Content that the mirror lacks is read from the registry."""
-    with RegistryServer() as origin, RegistryServer() as mirror:
-        target = origin.content.store("ns/name")
-        store_suite.store_all(target, IMAGE)
-        hosts = Hosts(mirrors={origin.host: mirror.url})
-        store = make_client(hosts).store(origin.host, "ns/name")
-        assert store.exists(BLOB.descriptor)
-        assert store_suite.read(store, BLOB.descriptor) == BLOB.data
-        assert len(mirror.requests("HEAD", "/blobs/")) == 1
-        assert len(mirror.requests("GET", "/blobs/")) == 2
-
-
-def test_mirror_that_is_down(
-    server: RegistryServer, make_client: MakeClient, observer: Recorder
-) -> None:
-    """A mirror that is down is waited for once, by all stores."""
-    down = f"http://127.0.0.1:{servers.free_port()}"
-    hosts = Hosts(mirrors={server.host: down})
-    client = make_client(hosts)
-    assert client.store(server.host, "ns/name").resolve("latest")
-    retries = len(observer.retries)
-    with pytest.raises(errors.NotFound):
-        client.store(server.host, "ns/other").resolve("latest")
-    assert len(observer.retries) == retries
-
-
-def test_mirror_gets_no_credentials_of_the_registry(
-    server: RegistryServer, make_client: MakeClient
-) -> None:
-    """Credentials belong to a physical host (containers/image 625)."""
-    with RegistryServer(gate=Basic("me", "Zz9")) as mirror:
-        known = Credentials({server.host: ("me", "Zz9")})
-        hosts = Hosts(mirrors={server.host: mirror.url}, credentials=known)
-        make_client(hosts).store(server.host, "ns/name").resolve("latest")
-        assert mirror.log
-        assert not any("Authorization" in r.headers for r in mirror.log)
 
 
 def test_closed_client(server: RegistryServer) -> None:

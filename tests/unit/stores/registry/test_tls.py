@@ -309,39 +309,6 @@ def test_nobody_answers(make_client: MakeClient) -> None:
             client.store(host, "ns/name").resolve("latest")
 
 
-def test_proxy(
-    server: RegistryServer,
-    make_client: MakeClient,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Proxies come from the environment; this host is reached without."""
-    port = servers.free_port()
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("https_proxy", f"http://user:Zz9@127.0.0.1:{port}")
-    with pytest.raises(errors.NotFound):
-        make_client().store(server.host, "ns/name").resolve("latest")
-    store = make_client().store("registry.invalid", "ns/name")
-    with pytest.raises(
-        errors.Unreachable,
-        match=f"the proxy http://127.0.0.1:{port}: connection refused",
-    ):
-        store.resolve("latest")
-
-
-def test_no_proxy(
-    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """NO_PROXY is heeded; what is asked then is the registry itself."""
-    port = servers.free_port()
-    monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("no_proxy", "127.0.0.0/8,.localhost.invalid")
-    transports = Transports(1)
-    endpoint = Endpoint("x", f"https://127.0.0.1:{port}")
-    with pytest.raises(errors.Unreachable) as caught:
-        probe(endpoint, transports, Timeouts())
-    assert "proxy" not in str(caught.value)
-
-
 def test_redirects_to_another_host_are_verified(
     server: RegistryServer, secure: RegistryServer, make_client: MakeClient
 ) -> None:

@@ -384,6 +384,7 @@ class Lister(Command, command.Lister):
         data: Any,
     ) -> int:
         given.check_columns(parsed_args, column_names)
+        data = map(output.plain, data)
         with self.showing():
             if parsed_args.formatter == "table":
                 column_names, data = output.for_people(
@@ -404,6 +405,7 @@ class ShowOne(Command, command.ShowOne):
         data: Any,
     ) -> int:
         given.check_columns(parsed_args, column_names)
+        data = output.plain(data)
         with self.showing():
             if parsed_args.formatter == "table":
                 data = output.shown(data)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import enum
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -91,6 +92,13 @@ def for_people(
         )
         for row in rows
     ]
+
+
+def plain(row: Iterable[Any]) -> tuple[Any, ...]:
+    """The same cells, members of enumerations as text, which YAML needs."""
+    return tuple(
+        cell.value if isinstance(cell, enum.Enum) else cell for cell in row
+    )
 
 
 def shown(row: Iterable[Any]) -> tuple[Any, ...]:

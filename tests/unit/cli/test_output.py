@@ -11,6 +11,7 @@ import pytest
 from osc_lib import shell
 
 from imageprep_client.cli import base, columns
+from imageprep_client.observer import ImageOutcome
 
 HOSTILE = "Fedora\x1b]0;owned\x07\r\x9b2J\u202e"
 
@@ -19,9 +20,10 @@ class _Shown(base.ShowOne):
     """Shows what an image calls itself."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        return ("distribution", "volumes"), (
+        return ("distribution", "volumes", "outcome"), (
             HOSTILE,
             columns.Rows([{"name": HOSTILE}]),
+            ImageOutcome.COPIED,
         )
 
 
@@ -29,7 +31,9 @@ class _Listed(base.Lister):
     """Lists it."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        return ("Name", "Problems"), [(HOSTILE, columns.Sentences([HOSTILE]))]
+        return ("Name", "Problems", "Outcome"), [
+            (HOSTILE, columns.Sentences([HOSTILE]), ImageOutcome.COPIED)
+        ]
 
 
 def _shown(
@@ -58,11 +62,15 @@ def _shown(
 def test_control_characters(
     kind: type[_Shown] | type[_Listed], format: str
 ) -> None:
-    """No name of an image or a disk moves the cursor of a terminal."""
+    """No name of an image or a disk moves the cursor of a terminal.
+
+    An outcome is shown as text.
+    """
     stdout = io.StringIO()
     _shown(kind, format, stdout)
     text = stdout.getvalue()
     assert "Fedora" in text
+    assert "copied" in text
     assert all(line.isprintable() for line in text.split("\n"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import os
 import re
@@ -123,9 +124,9 @@ def release_of(layers: Iterable[EnvironmentFile]) -> str | None:
 
 
 def _header_release(content: bytes) -> str | None:
-    """The release in the comments at the top of a file."""
-    for line in content.splitlines():
-        if not line.startswith(b"#"):
+    """The release in the comments above the document in a file."""
+    for line in content.removeprefix(codecs.BOM_UTF8).splitlines():
+        if line.strip() not in (b"", b"---") and not line.startswith(b"#"):
             return None
         if match := _RELEASE.fullmatch(line):
             return match[1].decode()

@@ -86,6 +86,23 @@ def test_load_empty_file(tmp_path):
     assert environment.load(str(path)).sections == {}
 
 
+@pytest.mark.parametrize(
+    ("text", "release"),
+    [
+        ("# Release: zed\nparameters: {}\n", "zed"),
+        ("# Ours\r\n\r\n# Release: zed\r\nparameters: {}\r\n", "zed"),
+        ("\ufeff# Release: zed\nparameters: {}\n", "zed"),
+        ("---\n# Release: zed\nparameters: {}\n", "zed"),
+        ("parameters: {}\n# Release: zed\n", None),
+    ],
+)
+def test_release_in_the_header(tmp_path, text, release):
+    """An editor may put a mark, a blank line or ``---`` above the header."""
+    path = tmp_path / "env.yaml"
+    path.write_text(text, newline="")
+    assert environment.load(str(path)).release == release
+
+
 def test_document_that_is_no_mapping():
     """The error is about the whole file."""
     with pytest.raises(errors.InvalidFile) as caught:

@@ -61,6 +61,7 @@ class WebSite:
     :ivar ranges: whether parts of a file are given.
     :ivar cut: bytes of a body after which the connection ends, once.
     :ivar cutting: is waited for before that.
+    :ivar redirect: where requests are led; ``{path}`` is what they ask for.
     :ivar shift: added to where a range begins, as a broken server does.
     :ivar claimed: the length that an answer says it has, if not its own.
     :ivar sent: bytes of all bodies.
@@ -103,7 +104,8 @@ def _answer(
     site.asked.append((handler.path, asked))
     path = site.directory / urllib.parse.unquote(handler.path).lstrip("/")
     if site.redirect:
-        _head(handler, 302, 0, {"Location": site.redirect})
+        location = site.redirect.format(path=handler.path)
+        _head(handler, 302, 0, {"Location": location})
         return
     if site.status or not path.is_file():
         _head(handler, site.status or 404, 0, {})

@@ -19,8 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing.images import GeneratedImage
+from tests import signing
 from tests.benchmarks import site
-from tests.integration import test_signature_policy as signing
 
 _BAR = 1.1
 _THREADS = 8

@@ -18,8 +18,8 @@ from imageprep_client.testing import content
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
 from imageprep_client.transfer import graph
+from tests import signing
 from tests.functional import base
-from tests.integration import test_signature_policy as signing
 
 IMAGE = content.image("a", [content.blob("layer")])
 
@@ -65,7 +65,7 @@ def test_machine_of_another_tag(
     """An image of a machine that was signed as another tag is refused."""
     name = f"{registry.host}/ns/app"
     signing.attach(
-        registry.content.store("ns/app"),  # type: ignore[arg-type]
+        registry.content.store("ns/app"),
         site.key,
         f"{name}:1",
         IMAGE.descriptor.digest,
@@ -108,10 +108,5 @@ def test_image_show_of_an_index(site: Site, registry: RegistryServer) -> None:
 
     digest = IMAGE.descriptor.digest
     assert f"({digest}): refused" in told()
-    signing.attach(
-        store,  # type: ignore[arg-type]
-        site.key,
-        name,
-        digest,
-    )
+    signing.attach(store, site.key, name, digest)
     assert told().startswith(f"sigstoreSigned {site.openstack.home}/key.pub")

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import dataclasses
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from imageprep_client import errors
 from imageprep_client.client.images import ContainerImages, PushRequest
@@ -25,39 +21,22 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.store import RegistryStore
-from imageprep_client.stores.verify import from_bytes
 from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
-from tests import programs, rpm_packages, servers, sigstore_skopeo
+from tests import programs, rpm_packages, servers, signing, sigstore_skopeo
 from tests.functional.base import OpenStack
 from tests.local_storage import local_storage
 from tests.servers import DockerRegistry
-from tests.web import QuietHandler, running
+from tests.signing import KINDS, public_bytes, sign, sigstore, use_attachments
+from tests.web import served
 
 IMAGE = content.image("signed")
 OTHER = content.image("another")
 NAME = "ns/app"
-SIGNATURE = "dev.cosignproject.cosign/signature"
 ARTIFACT = "application/vnd.dev.cosign.artifact.sig.v1+json"
 _GPG = ("gpg", "--batch", "--no-tty", "--passphrase", "")
-SIMPLE = "application/vnd.dev.cosign.simplesigning.v1+json"
-KINDS: Mapping[str, Callable[[], Any]] = {
-    "ecdsa": lambda: ec.generate_private_key(ec.SECP256R1()),
-    "rsa": lambda: rsa.generate_private_key(65537, 2048),
-    "ed25519": ed25519.Ed25519PrivateKey.generate,
-}
-
-
-def sign(key: Any, payload: bytes) -> bytes:
-    """The signature of a payload, as cosign makes it."""
-    if isinstance(key, ec.EllipticCurvePrivateKey):
-        return key.sign(payload, ec.ECDSA(hashes.SHA256()))
-    if isinstance(key, rsa.RSAPrivateKey):
-        return key.sign(payload, padding.PKCS1v15(), hashes.SHA256())
-    made: bytes = key.sign(payload)
-    return made
 
 
 def claim(
@@ -65,49 +44,8 @@ def claim(
     digest: str = IMAGE.descriptor.digest,
     kind: str = "cosign container image signature",
 ) -> bytes:
-    """The claim of a signature."""
-    return json.dumps(
-        {
-            "critical": {
-                "identity": {"docker-reference": name},
-                "image": {"docker-manifest-digest": digest},
-                "type": kind,
-            },
-            "optional": {},
-        }
-    ).encode()
-
-
-def public_bytes(key: Any) -> bytes:
-    """The public key, as files have it."""
-    made: bytes = key.public_key().public_bytes(
-        serialization.Encoding.PEM,
-        serialization.PublicFormat.SubjectPublicKeyInfo,
-    )
-    return made
-
-
-def use_attachments(home: Path, more: str = "") -> None:
-    """Have sigstore signatures looked for in registries.
-
-    :param more: further settings of registries.d.
-    """
-    settings = home / ".config/containers/registries.d"
-    settings.mkdir(parents=True, exist_ok=True)
-    (settings / "site.yaml").write_text(
-        f"default-docker:\n  use-sigstore-attachments: true\n{more}"
-    )
-
-
-def attach(store: RegistryStore, key: Any, name: str, digest: str) -> None:
-    """Sign an image under this name, as cosign does."""
-    payload = claim(name, digest)
-    layer = dataclasses.replace(
-        Descriptor.of(payload, SIMPLE),
-        annotations={SIGNATURE: base64.b64encode(sign(key, payload)).decode()},
-    )
-    image = content.image("signature", [content.Piece(layer, payload)])
-    put(store, image, f"{digest.replace(':', '-')}.sig")
+    """The claim of a signature, by default of the image."""
+    return signing.claim(name, digest, kind)
 
 
 class Site:
@@ -160,35 +98,18 @@ class Site:
 
         :param referrer: let them refer to the image instead.
         """
-        config = Descriptor.of(b"{}", mediatypes.OCI_CONFIG)
-        layers = []
+        layers = [signing.signed(*each) for each in signed]
+        made = content.image("signature", layers)
+        if referrer:
+            document = json.loads(made.manifest.data)
+            document["artifactType"] = ARTIFACT
+            document["subject"] = IMAGE.descriptor.to_json()
+            data = json.dumps(document).encode()
+            root = Descriptor.of(data, mediatypes.OCI_MANIFEST)
+            made = content.Image(content.Piece(root, data), made.parts)
+        tags = () if referrer else (signing.tag(IMAGE.descriptor.digest),)
         with RegistryClient() as registries:
-            store = self.store(registries)
-            store.push(config, from_bytes(b"{}", config))
-            for payload in dict.fromkeys(payload for payload, _ in signed):
-                layer = Descriptor.of(payload, SIMPLE)
-                store.push(layer, from_bytes(payload, layer))
-            for payload, signature in signed:
-                layer = Descriptor.of(payload, SIMPLE)
-                text = base64.b64encode(signature).decode()
-                layers.append(
-                    {**layer.to_json(), "annotations": {SIGNATURE: text}}
-                )
-            document = {
-                "schemaVersion": 2,
-                "mediaType": mediatypes.OCI_MANIFEST,
-                "config": config.to_json(),
-                "layers": layers,
-            }
-            if referrer:
-                document["artifactType"] = ARTIFACT
-                document["subject"] = IMAGE.descriptor.to_json()
-            manifest = json.dumps(document).encode()
-            root = Descriptor.of(manifest, mediatypes.OCI_MANIFEST)
-            store.push(root, from_bytes(manifest, root))
-            digest = IMAGE.descriptor.digest.replace(":", "-")
-            if not referrer:
-                store.tag(root, f"{digest}.sig")
+            put(self.store(registries), made, *tags)
 
     def gpg(self, *words: str, data: bytes = b"") -> bytes:
         done = subprocess.run(
@@ -307,10 +228,6 @@ def site(
         put(made.store(registries), IMAGE, "1")
         put(made.store(registries), OTHER, "other")
     return made
-
-
-def sigstore(path: Path, **fields: object) -> Mapping[str, object]:
-    return {"type": "sigstoreSigned", "keyPath": str(path), **fields}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -677,43 +594,6 @@ def test_index_and_its_images_are_verified(site: Site) -> None:
         )
 
 
-@contextlib.contextmanager
-def web(
-    directory: Path, *, redirects: bool = False, status: int = 0
-) -> Iterator[tuple[str, list[str]]]:
-    """Serve a directory over HTTP; gives its URL and the paths asked for.
-
-    :param redirects: answer from another path than the one asked for.
-    :param status: answer with this status only.
-    """
-    asked: list[str] = []
-
-    class Handler(QuietHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            moved = self.path.removeprefix("/moved")
-            file = directory / moved.lstrip("/")
-            if status:
-                self.send_response(status)
-                content = b""
-            elif redirects and moved == self.path:
-                self.send_response(302)
-                self.send_header("Location", f"/moved{self.path}")
-                content = b""
-            elif file.is_file():
-                self.send_response(200)
-                content = file.read_bytes()
-            else:
-                self.send_response(404)
-                content = b""
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-    with running(Handler) as url:
-        yield url, asked
-
-
 def test_signature_without_end(
     signer: tuple[Site, Mapping[str, object]],
 ) -> None:
@@ -738,11 +618,14 @@ def test_lookaside_over_http(
     text = claim(site.name, kind=ATOMIC)
     site.write(1, gpg_signed(site, text, "other@example.com"))
     site.write(2, gpg_signed(site, text, "vendor@example.com"))
-    with web(site.lookaside, redirects=redirects) as (url, asked):
-        site.configure(url)
+    with served(site.lookaside) as front, served(site.lookaside) as behind:
+        if redirects:
+            front.redirect = f"{behind.url}{{path}}"
+        site.configure(front.url)
         assert site.both(requirement)
     prefix = f"/{NAME}@{IMAGE.descriptor.digest.replace(':', '=')}"
-    assert f"{prefix}/signature-2" in asked
+    asked = (behind if redirects else front).asked
+    assert (f"{prefix}/signature-2", "") in asked
 
 
 @pytest.mark.parametrize("status", [403, 500])
@@ -751,8 +634,9 @@ def test_lookaside_that_fails(
 ) -> None:
     """A lookaside that does not answer never lets an image pass."""
     site, requirement = signer
-    with web(site.lookaside, status=status) as (url, _):
-        site.configure(url)
+    with served(site.lookaside) as web:
+        web.status = status
+        site.configure(web.url)
         assert not site.both(requirement)
         refusal = site.refusal(site.home / "policy.json")
     assert f"HTTP status {status}" in refusal
@@ -916,17 +800,18 @@ def test_signatures_are_carried(
     policy = site.policy(
         {"default": anything, "transports": {"docker": scopes}}
     )
-    with web(site.lookaside) as (url, asked):
-        site.configure(url)
+    with served(site.lookaside) as web:
+        site.configure(web.url)
         openstack(*run_words(policy, "--carry", "carried.tar"), stderr=".*")
-        assert asked
-        before = len(asked), len(site.registry.requests("."))
+        assert web.asked
+        before = len(web.asked), len(site.registry.requests("."))
         openstack(*run_words(policy, "--from", "carried.tar"), stderr=".*")
         # Without what is kept of the first run, too.
         shutil.rmtree(site.home / "state")
         shutil.rmtree(site.home / "tree")
         openstack(*run_words(policy, "--from", "carried.tar"), stderr=".*")
-        assert (len(asked), len(site.registry.requests("."))) == before
+        after = len(web.asked), len(site.registry.requests("."))
+        assert after == before
     rows = json.loads((site.home / "report.json").read_text())["images"]
     (accepted,) = [row["accepted"] for row in rows if "app" in row["image"]]
     assert "signedBy" in accepted

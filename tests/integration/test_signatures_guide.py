@@ -13,11 +13,17 @@ import pytest
 
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing.streams import put
-from tests import programs, servers
+from tests import programs, servers, signing
 from tests.functional import deployment
 from tests.functional.base import OpenStack
-from tests.integration import test_signature_policy as signing
-from tests.integration.test_signature_policy import Site
+from tests.integration.test_signature_policy import (
+    ATOMIC,
+    IMAGE,
+    NAME,
+    Site,
+    claim,
+    gpg_signed,
+)
 
 GUIDE = Path(__file__).parents[2] / "doc/source/user/signatures.rst"
 _FILE = re.compile(r":caption: (\S+)\n\n((?:   .*\n|\n)+)")
@@ -67,7 +73,7 @@ class Reader:
             ),
             ("file:///srv/lookaside", f"file://{site.lookaside}"),
             ("registry.example.com", site.registry.host),
-            ("ns/nova-api", signing.NAME),
+            ("ns/nova-api", NAME),
             ("/etc/pki/rpm-gpg", str(site.home)),
             ("/etc/pki/containers", str(site.home)),
             ("/var/lib/image-serve", "tree"),
@@ -130,7 +136,7 @@ def reader(
         for name in ("HOME", "GNUPGHOME", "XDG_STATE_HOME"):
             monkeypatch.setenv(name, site.environment[name])
         with RegistryClient() as registries:
-            put(site.store(registries), signing.IMAGE, "1")
+            put(site.store(registries), IMAGE, "1")
         yield Reader(site)
 
 
@@ -157,8 +163,8 @@ def test_vendor(reader: Reader) -> None:
         reader.run(command, status=2)
     assert not list(site.home.glob("tree/v2/*/*/manifests/*"))
 
-    text = signing.claim(site.name, kind=signing.ATOMIC)
-    site.write(1, signing.gpg_signed(site, text, user))
+    text = claim(site.name, kind=ATOMIC)
+    site.write(1, gpg_signed(site, text, user))
 
     assert f"signedBy {key}" in " ".join(reader.run(show).split())
     reader.run(push)
@@ -193,7 +199,7 @@ def test_cosign_key(reader: Reader) -> None:
     reader.run(run, status=2)
     name = sign.split()[-1]
     assert name == site.name
-    payload = signing.claim(name.rpartition(":")[0])
+    payload = claim(name.rpartition(":")[0])
     site.attach((payload, signing.sign(key, payload)))
     reader.run(run)
     assert str(path) in reader.accepted()

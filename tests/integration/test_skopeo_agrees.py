@@ -16,20 +16,22 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
 
 from imageprep_client.oci import mediatypes
-from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.verify import from_bytes
+from imageprep_client.testing import content
 from imageprep_client.testing.streams import put
-from tests import programs, sampling, servers, sigstore_skopeo
-from tests.integration import test_signature_policy as signing
+from tests import programs, sampling, servers, signing, sigstore_skopeo
 from tests.integration.test_signature_policy import (
     IMAGE,
-    KINDS,
     NAME,
-    SIGNATURE,
-    SIMPLE,
+    OTHER,
     Site,
     claim,
+)
+from tests.signing import (
+    KINDS,
+    SIGNATURE,
+    SIMPLE,
+    public_bytes,
     sign,
     sigstore,
 )
@@ -107,19 +109,11 @@ def requiring(*requirements: Mapping[str, object]) -> dict[str, object]:
     return {"default": requirements}
 
 
-def pem(key: Any, form: Any = None) -> bytes:
-    made: bytes = key.public_key().public_bytes(
-        serialization.Encoding.PEM,
-        form or serialization.PublicFormat.SubjectPublicKeyInfo,
-    )
-    return made
-
-
 def test_key_files(site: Site) -> None:
     """A file of a key is read as skopeo reads it, or refused."""
     key, other = KINDS["ecdsa"](), KINDS["ecdsa"]()
     site.sign(key)
-    good, more = pem(key), pem(other)
+    good, more = public_bytes(key), public_bytes(other)
     private = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -144,9 +138,9 @@ def test_key_files(site: Site) -> None:
         "not a key": b"-----BEGIN PUBLIC KEY-----\nYQ==\n"
         b"-----END PUBLIC KEY-----\n",
     }
-    for case, content in some(cases):
+    for case, text in some(cases):
         path = site.home / "key.pub"
-        path.write_bytes(content)
+        path.write_bytes(text)
         both.ask(case, requiring(sigstore(path)))
     both.agree("good", "lines of DOS", "text around", "first of two")
 
@@ -173,7 +167,9 @@ def test_algorithms(site: Site) -> None:
         both.ask(case, requiring(sigstore(site.public(key))))
         if case.startswith("RSA"):
             path = site.home / "pkcs1.pub"
-            path.write_bytes(pem(key, serialization.PublicFormat.PKCS1))
+            path.write_bytes(
+                public_bytes(key, serialization.PublicFormat.PKCS1)
+            )
             both.ask(f"{case}, PKCS 1", requiring(sigstore(path)))
     both.agree(
         *("P-224", "P-384", "P-521", "ecdsa", "rsa", "ed25519"),
@@ -211,26 +207,14 @@ def attach(
     texts: Mapping[str, str],
     *,
     layer_type: str = SIMPLE,
-    manifest_type: str = mediatypes.OCI_MANIFEST,
+    docker: bool = False,
 ) -> None:
     """Attach a payload, in any form."""
-    layer = Descriptor.of(payload, layer_type)
-    config = Descriptor.of(b"{}", mediatypes.OCI_CONFIG)
-    document = {
-        "schemaVersion": 2,
-        "mediaType": manifest_type,
-        "config": config.to_json(),
-        "layers": [{**layer.to_json(), "annotations": texts}],
-    }
-    manifest = json.dumps(document).encode()
-    root = Descriptor.of(manifest, manifest_type)
+    layer = signing.layer(payload, texts, layer_type)
+    image = content.image("signature", [layer], docker=docker)
     with RegistryClient() as registries:
-        store = site.store(registries)
-        for blob, content in ((config, b"{}"), (layer, payload)):
-            store.push(blob, from_bytes(content, blob))
-        store.push(root, from_bytes(manifest, root))
-        digest = IMAGE.descriptor.digest.replace(":", "-")
-        store.tag(root, f"{digest}.sig")
+        tag = signing.tag(IMAGE.descriptor.digest)
+        put(site.store(registries), image, tag)
 
 
 def test_manifests_of_signatures(site: Site) -> None:
@@ -243,7 +227,7 @@ def test_manifests_of_signatures(site: Site) -> None:
     forms: Mapping[str, dict[str, Any]] = {
         "good": {},
         "another type of layer": {"layer_type": mediatypes.OCI_LAYER_GZIP},
-        "of Docker's type": {"manifest_type": mediatypes.DOCKER_MANIFEST},
+        "of Docker's type": {"docker": True},
     }
     for case, form in forms.items():
         attach(site, payload, made, **form)
@@ -366,7 +350,7 @@ def test_policies(site: Site) -> None:
     key = KINDS["ecdsa"]()
     site.sign(key)
     path = site.public(key)
-    data = base64.b64encode(pem(key)).decode()
+    data = base64.b64encode(public_bytes(key)).decode()
     host = site.registry.host
     good, reject = sigstore(path), {"type": "reject"}
     anything = {"type": "insecureAcceptAnything"}
@@ -474,7 +458,7 @@ def test_attachments(site: Site, attachments: str) -> None:
     both.agree(*(["it"] if attachments == "true" else []))
 
 
-@pytest.mark.parametrize("signed", [IMAGE, signing.OTHER])
+@pytest.mark.parametrize("signed", [IMAGE, OTHER])
 def test_signed_by_skopeo(site: Site, signed: Any) -> None:
     """A sigstore key of skopeo's signs the image that it has copied."""
     passphrase = site.home / "passphrase"

@@ -26,9 +26,8 @@ from imageprep_client.stores.base import ReadableStore
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import images
-from tests import sampling, servers
+from tests import sampling, servers, signing
 from tests.integration import overcloud
-from tests.integration import test_signature_policy as signing
 from tests.integration.overcloud import TAG, UNDERCLOUD, Program
 from tests.servers import DockerRegistry
 from tests.torture import test_kills as kills

@@ -11,6 +11,7 @@ from imageprep_client.testing import content
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
 from tests.functional import base
+from tests.functional.deployment import Deployment
 
 SHOW = ("image-prepare", "policy", "show")
 ANYTHING = {"type": "insecureAcceptAnything"}
@@ -119,18 +120,28 @@ def test_image_show_tells_of_the_policy(openstack: base.OpenStack) -> None:
     assert "scope default, requirement reject" in told
 
 
-def test_unusable_policy_is_told_before_any_request(
-    openstack: base.OpenStack,
+@pytest.mark.parametrize("text", [None, "no JSON", "{}"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "-e", "env.yaml", "--image-serve", "tree"),
+        ("push", "NAME", "--image-serve", "tree"),
+        ("hotfix", "--image", "NAME", "--rpms-path", "."),
+    ],
+    ids=["run", "push", "hotfix"],
+)
+def test_unusable_policy(
+    site: Deployment, words: Sequence[str], text: str | None
 ) -> None:
-    """An image is asked for only when its signature can be judged."""
-    path = write(openstack, {"more": []})
-    with RegistryServer() as server:
-        put(server.content.store("ns/a"), content.image("a"), "1")
-        openstack(
-            *("image-prepare", "push", f"{server.host}/ns/a:1"),
-            *("--image-serve", "tree", "--signature-policy", path),
-            status=2,
-            stderr=".*policy.json.*",
-        )
-        assert not server.log
-    assert not (openstack.home / "tree").exists()
+    """An unusable policy is reported before any request, by each command."""
+    if text is not None:
+        site.write("bad.json", text)
+    name = f"{site.registry.host}/ns/openstack-keystone:17.1"
+    site.openstack(
+        *("image-prepare", *(word.replace("NAME", name) for word in words)),
+        *("--signature-policy", "bad.json"),
+        status=2,
+        stderr=".*bad.json.*",
+    )
+    assert not site.registry.log
+    assert not (site.home / "tree").exists()

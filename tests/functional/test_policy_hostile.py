@@ -26,10 +26,13 @@ _STRANGER = 12345
 class Site:
     """A registry with an image, and a user who pushes it to a tree."""
 
-    def __init__(self, openstack: base.OpenStack, host: str) -> None:
+    def __init__(
+        self, openstack: base.OpenStack, server: RegistryServer
+    ) -> None:
         self.openstack = openstack
+        self.server = server
         self.home = openstack.home
-        self.image = f"{host}/ns/app:1"
+        self.image = f"{server.host}/ns/app:1"
         self.policy = self.home / "policy.json"
 
     def refused(self, reason: str, *, named: bool = True) -> None:
@@ -65,7 +68,7 @@ def site(openstack: base.OpenStack) -> Iterator[Site]:
     with RegistryServer() as server:
         put(server.content.store("ns/app"), content.image("a"), "1")
         openstack.environment["XDG_STATE_HOME"] = str(openstack.home / "state")
-        yield Site(openstack, server.host)
+        yield Site(openstack, server)
 
 
 def _huge(path: Path) -> None:
@@ -105,12 +108,6 @@ def test_no_file(
     site.refused(rf"\.config/containers/policy.json: .*{reason}", named=False)
 
 
-def test_no_policy(site: Site) -> None:
-    """A file that is no policy is refused as a whole."""
-    site.policy.write_text('{"default": []}')
-    site.refused("policy.json: .*not a list of requirements, or empty")
-
-
 @pytest.mark.parametrize(
     ("kind", "make", "reason"),
     [
@@ -140,11 +137,21 @@ def test_key_that_is_none(site: Site) -> None:
     site.refused("no PEM block")
 
 
-def test_registries_d(site: Site) -> None:
-    """The configuration of lookasides is not guessed."""
-    site.registries_d("a.yaml", "docker: [q.io]")
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("docker: [", "invalid YAML"),
+        ("docker: {x: {lookaside: 1}}", "docker.x.lookaside: not a str"),
+        ("default-docker: {}", "configures this scope"),
+    ],
+)
+def test_registries_d(site: Site, text: str, reason: str) -> None:
+    """A mistake in registries.d is reported before any request."""
+    site.registries_d("one.yaml", "default-docker: {}")
+    site.registries_d("two.yaml", text)
     site.requirement(**_GPG, keyPath="/k.gpg")
-    site.refused("registries.d/a.yaml: docker: not a mapping")
+    site.refused(f"registries.d/two.yaml: .*{reason}")
+    assert not site.server.log
 
 
 @pytest.mark.parametrize("location", ["ftp://127.0.0.1/x", "x", "file:x"])

@@ -46,6 +46,11 @@ class Image:
         return (*self.parts, self.manifest)
 
 
+def piece(data: bytes, media_type: str) -> Piece:
+    """Content that is given."""
+    return Piece(Descriptor.of(data, media_type), data)
+
+
 def blob(
     seed: object,
     size: int = 1000,
@@ -63,12 +68,14 @@ def image(
     layers: Sequence[Piece] | None = None,
     *,
     labels: Mapping[str, str] = _NONE,
+    config: Piece | None = None,
     docker: bool = False,
     algorithm: str = "sha256",
 ) -> Image:
     """An image; two layers of its own where `layers` are not given.
 
     :param labels: of its config.
+    :param config: in the place of one with the labels.
     :param docker: use docker's media types in place of OCI's.
     :param algorithm: of the manifest's own digest.
     """
@@ -80,7 +87,7 @@ def image(
             blob(f"{seed}/{number}", media_type=layer_type)
             for number in range(2)
         ]
-    config = _document(
+    config = config or _document(
         {
             "architecture": "amd64",
             "os": "linux",

@@ -16,9 +16,9 @@ import pytest
 
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import mediatypes
-from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.stores import verify
 from imageprep_client.stores.layout import LayoutRoot
+from imageprep_client.testing import content
+from imageprep_client.testing.streams import put
 from tests import rpm_packages, servers
 from tests.functional.base import OpenStack
 from tests.integration.modifying import KEYSTONE, NOVA, Site
@@ -38,31 +38,18 @@ def liar(directory: Path, claimed: str) -> Path:
 
     :param claimed: the diff ID that it claims for it.
     """
-    store = LayoutRoot(directory).store("x")
-
-    def push(content: bytes, media_type: str) -> Descriptor:
-        descriptor = Descriptor.of(content, media_type)
-        store.push(descriptor, verify.from_bytes(content, descriptor))
-        return descriptor
-
     config = {
         "architecture": "amd64",
         "os": "linux",
         "config": {},
         "rootfs": {"type": "layers", "diff_ids": [claimed]},
     }
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": mediatypes.OCI_MANIFEST,
-        "config": push(
-            json.dumps(config).encode(), mediatypes.OCI_CONFIG
-        ).to_json(),
-        "layers": [
-            push(gzip.compress(EVIL), mediatypes.OCI_LAYER_GZIP).to_json()
-        ],
-    }
-    root = push(json.dumps(manifest).encode(), mediatypes.OCI_MANIFEST)
-    store.tag(root, "1")
+    layer = content.piece(gzip.compress(EVIL), mediatypes.OCI_LAYER_GZIP)
+    described = content.piece(
+        json.dumps(config).encode(), mediatypes.OCI_CONFIG
+    )
+    image = content.image("liar", [layer], config=described)
+    put(LayoutRoot(directory).store("x"), image, "1")
     return directory / "x"
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from imageprep_client.oci import mediatypes
-from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.layout import LayoutRoot, LayoutStore
 from imageprep_client.testing import content
 from imageprep_client.testing.store_suite import read, store_all
@@ -26,8 +25,8 @@ def _skopeo(*words: str) -> bytes:
 def _image(seed: str) -> content.Image:
     """With layers that are gzip: skopeo compresses what is not."""
     data = gzip.compress(content.blob(seed).data, mtime=0)
-    layer = Descriptor.of(data, mediatypes.OCI_LAYER_GZIP)
-    return content.image(seed, [content.Piece(layer, data)])
+    layer = content.piece(data, mediatypes.OCI_LAYER_GZIP)
+    return content.image(seed, [layer])
 
 
 def _multi() -> content.Image:

@@ -17,7 +17,6 @@ from imageprep_client import errors
 from imageprep_client.client.images import ContainerImages, PushRequest
 from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.oci import mediatypes
-from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.store import RegistryStore
@@ -105,8 +104,8 @@ class Site:
             document["artifactType"] = ARTIFACT
             document["subject"] = IMAGE.descriptor.to_json()
             data = json.dumps(document).encode()
-            root = Descriptor.of(data, mediatypes.OCI_MANIFEST)
-            made = content.Image(content.Piece(root, data), made.parts)
+            root = content.piece(data, mediatypes.OCI_MANIFEST)
+            made = content.Image(root, made.parts)
         tags = () if referrer else (signing.tag(IMAGE.descriptor.digest),)
         with RegistryClient() as registries:
             put(self.store(registries), made, *tags)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import pathlib
 import re
@@ -16,7 +17,6 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.http.transport import Timeouts
 from imageprep_client.observer import Observer
-from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.retry import ONE_ATTEMPT, Retrier, RetryPolicy
 from imageprep_client.stores.memory import MemoryStore
@@ -230,16 +230,11 @@ def signed(store: MemoryStore) -> Descriptor:
 
 def windows(store: MemoryStore) -> Descriptor:
     """Store an image whose base is at a URL."""
-    layer = {
-        **FOREIGN.descriptor.to_json(),
-        "urls": ["https://example.com/base"],
-    }
-    streams.push(store, *IMAGE.parts)
-    manifest = json.loads(IMAGE.manifest.data)
-    manifest["layers"].insert(0, layer)
-    data = json.dumps(manifest).encode()
-    found = content.Piece(Descriptor.of(data, mediatypes.OCI_MANIFEST), data)
-    streams.push(store, found)
+    urls = ("https://example.com/base",)
+    base = dataclasses.replace(FOREIGN.descriptor, urls=urls)
+    layers = [content.Piece(base, FOREIGN.data), *IMAGE.parts[:-1]]
+    found = content.image("windows", layers, config=IMAGE.parts[-1])
+    streams.push(store, *IMAGE.parts, found.manifest)
     return found.descriptor
 
 

@@ -78,22 +78,8 @@ def made(seed: str, created: object) -> content.Image:
 
 def configured(seed: str, data: bytes) -> content.Image:
     """An image whose config is these bytes."""
-    layer = content.blob(seed)
-    descriptor = Descriptor.of(data, mediatypes.OCI_CONFIG)
-    manifest = json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": mediatypes.OCI_MANIFEST,
-            "config": descriptor.to_json(),
-            "layers": [layer.descriptor.to_json()],
-        }
-    ).encode()
-    return content.Image(
-        content.Piece(
-            Descriptor.of(manifest, mediatypes.OCI_MANIFEST), manifest
-        ),
-        (layer, content.Piece(descriptor, data)),
-    )
+    config = content.piece(data, mediatypes.OCI_CONFIG)
+    return content.image(seed, [content.blob(seed)], config=config)
 
 
 def verify(

@@ -41,23 +41,11 @@ DIGEST = IMAGE.descriptor.digest
 def claiming(layer: bytes, unpacked: bytes) -> content.Image:
     """An image whose config claims the diff ID of some bytes."""
     config = json.dumps({"rootfs": {"diff_ids": [digests.of(unpacked)]}})
-    parts = [
-        content.Piece(Descriptor.of(data, media_type), data)
-        for data, media_type in (
-            (layer, mediatypes.OCI_LAYER_GZIP),
-            (config.encode(), mediatypes.OCI_CONFIG),
-        )
-    ]
-    manifest = json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": mediatypes.OCI_MANIFEST,
-            "config": parts[1].descriptor.to_json(),
-            "layers": [parts[0].descriptor.to_json()],
-        }
-    ).encode()
-    root = Descriptor.of(manifest, mediatypes.OCI_MANIFEST)
-    return content.Image(content.Piece(root, manifest), tuple(parts))
+    return content.image(
+        "claiming",
+        [content.piece(layer, mediatypes.OCI_LAYER_GZIP)],
+        config=content.piece(config.encode(), mediatypes.OCI_CONFIG),
+    )
 
 
 @pytest.mark.parametrize("blobs", BlobCheck)

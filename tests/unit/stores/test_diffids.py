@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import bz2
+import dataclasses
 import gzip
 import hashlib
 import json
 import lzma
 import sys
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Sequence
 from unittest import mock
 
 import pytest
@@ -20,9 +19,10 @@ from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.manifest import Manifest
-from imageprep_client.stores import verify
 from imageprep_client.stores.diffids import DiffIdCheck
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
+from imageprep_client.testing import content
+from imageprep_client.testing.streams import put
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -35,9 +35,9 @@ OTHER = b"rat" * 1000
 SKIPPED = b"\x50\x2a\x4d\x18\x04\x00\x00\x00abcd"
 
 
-def diff_id(content: bytes, algorithm: str = "sha256") -> str:
+def diff_id(data: bytes, algorithm: str = "sha256") -> str:
     """The digest of an unpacked layer."""
-    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
+    return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
 
 
 @pytest.fixture
@@ -46,44 +46,30 @@ def store() -> MemoryStore:
     return MemoryRegistry().store("ns/nova")
 
 
-def push(store: MemoryStore, content: bytes, media_type: str) -> Descriptor:
-    """Store content of this type."""
-    descriptor = Descriptor.of(content, media_type)
-    store.push(descriptor, verify.from_bytes(content, descriptor))
-    return descriptor
-
-
 def image(
     store: MemoryStore,
     layers: Sequence[bytes],
     config: str,
     *,
     config_type: str = mediatypes.OCI_CONFIG,
-    entry: Mapping[str, Any] = MappingProxyType({}),
+    urls: tuple[str, ...] = (),
 ) -> Manifest:
     """Store an image, as the tag 1.
 
     :param config: its JSON.
-    :param entry: more of each layer in the manifest.
+    :param urls: of each layer in the manifest.
     """
-    described = push(store, config.encode(), config_type)
-    content = json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": mediatypes.OCI_MANIFEST,
-            "config": described.to_json(),
-            "layers": [
-                {
-                    **push(store, x, mediatypes.OCI_LAYER_GZIP).to_json(),
-                    **entry,
-                }
-                for x in layers
-            ],
-        }
-    ).encode()
-    root = push(store, content, mediatypes.OCI_MANIFEST)
-    store.tag(root, "1")
-    return manifests.parse(content, mediatypes.OCI_MANIFEST)
+    pieces = [content.piece(x, mediatypes.OCI_LAYER_GZIP) for x in layers]
+    made = content.image(
+        "x",
+        [
+            content.Piece(dataclasses.replace(p.descriptor, urls=urls), p.data)
+            for p in pieces
+        ],
+        config=content.piece(config.encode(), config_type),
+    )
+    put(store, made, "1")
+    return manifests.parse(made.manifest.data, mediatypes.OCI_MANIFEST)
 
 
 def claims(*layers: bytes) -> str:
@@ -172,7 +158,7 @@ def test_bomb(store: MemoryStore, *, repeated: bool) -> None:
     """All layers together are bounded, and a layer counts once."""
     zeros = bytes(1 << 20)
     other = zeros if repeated else zeros + b"1"
-    layers = [gzip.compress(content) for content in (zeros, other)]
+    layers = [gzip.compress(data) for data in (zeros, other)]
     image(store, layers, claims(zeros, other))
     check = DiffIdCheck(3 << 19, "/var/lib/containers")
     if repeated:
@@ -252,7 +238,7 @@ def test_labels_that_differ_in_case(store: MemoryStore) -> None:
 
 def test_layers_at_urls(store: MemoryStore) -> None:
     """Layers that buildah would fetch from anywhere are refused."""
-    image(store, [TAR], claims(TAR), entry={"urls": ["http://127.0.0.1/x"]})
+    image(store, [TAR], claims(TAR), urls=("http://127.0.0.1/x",))
     with pytest.raises(errors.InvalidContent, match="is offered at URLs"):
         DiffIdCheck().check_stored(store, "1", "an image")
 
@@ -267,8 +253,8 @@ def test_index(store: MemoryStore) -> None:
         "mediaType": mediatypes.OCI_INDEX,
         "manifests": [x.to_json() for x in (good, absent, bad)],
     }
-    root = push(store, json.dumps(document).encode(), mediatypes.OCI_INDEX)
-    store.tag(root, "1")
+    root = content.piece(json.dumps(document).encode(), mediatypes.OCI_INDEX)
+    put(store, content.Image(root, ()), "1")
     with pytest.raises(errors.InvalidContent, match="has the diff ID"):
         DiffIdCheck().check_stored(store, "1", "an image")
 

@@ -31,7 +31,7 @@ def index_of(*children: Descriptor) -> content.Piece:
             "manifests": [child.to_json() for child in children],
         }
     ).encode()
-    return content.Piece(Descriptor.of(data, mediatypes.OCI_INDEX), data)
+    return content.piece(data, mediatypes.OCI_INDEX)
 
 
 def nested(store: memory.MemoryStore, levels: int) -> Descriptor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from imageprep_client import errors
@@ -201,14 +199,7 @@ def test_labels_of_the_platform_that_is_copied(
 def test_huge_config_is_not_read(store):
     """Labels are read of configs of a sane size only."""
     config = content.blob("x", 5 << 20, mediatypes.OCI_CONFIG)
-    image = content.image("huge", [])
-    document = json.loads(image.manifest.data)
-    document["config"] = config.descriptor.to_json()
-    data = json.dumps(document).encode()
-    manifest = content.Piece(
-        Descriptor.of(data, mediatypes.OCI_MANIFEST), data
-    )
-    put(store, content.Image(manifest, (config,)), "huge")
+    put(store, content.image("huge", [], config=config), "huge")
     with pytest.raises(errors.SizeMismatch, match="more than 4194304 bytes"):
         discover(store, tag="huge")
 
@@ -216,23 +207,8 @@ def test_huge_config_is_not_read(store):
 @pytest.mark.parametrize("config", [b"[]", b"{", b'{"config": [1]}'])
 def test_config_that_is_none(store, config):
     """A config that is no image config is refused."""
-    piece = content.Piece(Descriptor.of(config, mediatypes.OCI_CONFIG), config)
-    manifest = (
-        b'{"schemaVersion": 2, "layers": [], "config": {"mediaType": "%b",'
-        b' "digest": "%b", "size": %d}}'
-        % (
-            mediatypes.OCI_CONFIG.encode(),
-            piece.descriptor.digest.encode(),
-            len(config),
-        )
-    )
-    image = content.Image(
-        content.Piece(
-            Descriptor.of(manifest, mediatypes.OCI_MANIFEST), manifest
-        ),
-        (piece,),
-    )
-    put(store, image, "broken")
+    piece = content.piece(config, mediatypes.OCI_CONFIG)
+    put(store, content.image("broken", [], config=piece), "broken")
     with pytest.raises(errors.InvalidContent, match="image config"):
         discover(store, tag="broken")
 

@@ -15,7 +15,6 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import mediatypes
-from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.imageserve import ImageServeStore, ImageServeTree
 from imageprep_client.stores.imageserve import store as store_module
 from imageprep_client.testing import content, store_suite
@@ -516,10 +515,10 @@ class TestWhatIsNoContent:
 
     def test_manifest_that_is_none(self, store: ImageServeStore) -> None:
         """Content of a manifest's type that is none is refused."""
-        descriptor = Descriptor.of(b"{}", mediatypes.OCI_MANIFEST)
+        none = content.piece(b"{}", mediatypes.OCI_MANIFEST)
         with pytest.raises(errors.InvalidContent):
-            push(store, content.Piece(descriptor, b"{}"))
-        assert not store.exists(descriptor)
+            push(store, none)
+        assert not store.exists(none.descriptor)
 
     def test_repository_in_the_way(self, tree: ImageServeTree) -> None:
         """A name that a file has already is an error, not a traceback."""

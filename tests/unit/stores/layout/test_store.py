@@ -254,14 +254,14 @@ def test_resolve_of_content_without_a_type(
 ) -> None:
     """A manifest may leave out its type; other content is none."""
     data = json.dumps(document).encode()
-    blob = Descriptor.of(data, "application/octet-stream")
-    push(store, content.Piece(blob, data))
+    blob = content.piece(data, "application/octet-stream")
+    push(store, blob)
 
     if media_type:
-        assert store.resolve(blob.digest).media_type == media_type
+        assert store.resolve(blob.descriptor.digest).media_type == media_type
     else:
         with pytest.raises(errors.NotFound):
-            store.resolve(blob.digest)
+            store.resolve(blob.descriptor.digest)
 
 
 def test_tag_of_an_image_without_an_entry(store: LayoutStore) -> None:

@@ -201,19 +201,6 @@ class TestLayout:
 class TestLinks:
     """Blobs are shared by hard links."""
 
-    def inode(self, store: ImageServeStore) -> int:
-        return OnDisk(store).blob(BLOB.descriptor.digest).stat().st_ino
-
-    @pytest.mark.parametrize("repository", ["ns/origin", None])
-    def test_one_file(
-        self, tree: ImageServeTree, repository: str | None
-    ) -> None:
-        """A mounted blob takes no room."""
-        origin, store = tree.store("ns/origin"), tree.store("ns/app")
-        push(origin, BLOB)
-        assert store.mount(BLOB.descriptor, repository)
-        assert self.inode(store) == self.inode(origin)
-
     def test_found_in_an_old_tree(self, tree: ImageServeTree) -> None:
         """Layers that tripleo-common stored are linked, not moved."""
         tripleo_tree.write(tree.path, "old/app", IMAGE, "16.2")
@@ -265,26 +252,6 @@ class TestLinks:
         assert store.mount(BLOB.descriptor, "ns/origin")
         assert read(store, BLOB.descriptor) == BLOB.data
 
-    def test_manifests_are_not_mounted(self, tree: ImageServeTree) -> None:
-        """A manifest is pushed: it is small and has files beside it."""
-        push(tree.store("ns/origin"), IMAGE.manifest)
-        store = tree.store("ns/app")
-        assert not store.mount(IMAGE.descriptor, "ns/origin")
-
-    @pytest.mark.parametrize(
-        "number", [errno.EXDEV, errno.EMLINK, errno.EPERM]
-    )
-    def test_impossible(
-        self,
-        tree: ImageServeTree,
-        monkeypatch: pytest.MonkeyPatch,
-        number: int,
-    ) -> None:
-        """Where the kernel makes no link the blob is to be copied."""
-        push(tree.store("ns/origin"), BLOB)
-        monkeypatch.setattr(os, "link", fails(number))
-        assert not tree.store("ns/app").mount(BLOB.descriptor, "ns/origin")
-
     def test_swapped_meanwhile(
         self, tree: ImageServeTree, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -299,15 +266,6 @@ class TestLinks:
         store = tree.store("ns/app")
         assert not store.mount(BLOB.descriptor, "ns/origin")
         assert not store.exists(BLOB.descriptor)
-
-    def test_other_failures(
-        self, tree: ImageServeTree, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """A failure that would stop a copy, too, is an error."""
-        push(tree.store("ns/origin"), BLOB)
-        monkeypatch.setattr(os, "link", fails(errno.ENOSPC))
-        with pytest.raises(errors.NoSpace):
-            tree.store("ns/app").mount(BLOB.descriptor, "ns/origin")
 
 
 class TestOldTrees:
@@ -456,30 +414,6 @@ class TestDeleting:
 class TestWhatIsNoContent:
     """Links and special files are not followed, lies not believed."""
 
-    def test_linked_blob(self, store: ImageServeStore, tmp_path: Path) -> None:
-        """A symbolic link is no blob, whatever it points at."""
-        secret = tmp_path / "secret"
-        secret.write_bytes(BLOB.data)
-        OnDisk(store).blobs.mkdir(parents=True)
-        OnDisk(store).blob(BLOB.descriptor.digest).symlink_to(secret)
-        assert not store.exists(BLOB.descriptor)
-        with pytest.raises(errors.NotFound):
-            read(store, BLOB.descriptor)
-        assert store.open_blob(BLOB.descriptor.digest) is None
-        assert not store.mount(BLOB.descriptor, None)
-
-    def test_push_replaces_a_link(
-        self, store: ImageServeStore, tmp_path: Path
-    ) -> None:
-        """A push puts a file in a link's place and leaves its target."""
-        secret = tmp_path / "secret"
-        secret.write_text("precious")
-        OnDisk(store).blobs.mkdir(parents=True)
-        OnDisk(store).blob(BLOB.descriptor.digest).symlink_to(secret)
-        push(store, BLOB)
-        assert read(store, BLOB.descriptor) == BLOB.data
-        assert secret.read_text() == "precious"
-
     def test_linked_directory(
         self, tree: ImageServeTree, tmp_path: Path
     ) -> None:
@@ -492,12 +426,6 @@ class TestWhatIsNoContent:
         )
         with pytest.raises(errors.NotFound):
             read(tree.store("app"), BLOB.descriptor)
-
-    def test_fifo(self, store: ImageServeStore) -> None:
-        """A FIFO blocks nobody."""
-        OnDisk(store).blobs.mkdir(parents=True)
-        os.mkfifo(OnDisk(store).blob(BLOB.descriptor.digest))
-        assert store.open_blob(BLOB.descriptor.digest) is None
 
     def test_enormous_size(self, store: ImageServeStore) -> None:
         """A size that no disk has is refused before a byte is read."""
@@ -519,12 +447,6 @@ class TestWhatIsNoContent:
         with pytest.raises(errors.InvalidContent):
             push(store, none)
         assert not store.exists(none.descriptor)
-
-    def test_repository_in_the_way(self, tree: ImageServeTree) -> None:
-        """A name that a file has already is an error, not a traceback."""
-        tree.check_writable()
-        with pytest.raises(errors.InvalidReference, match="trees have files"):
-            push(tree.store("index.json/app"), BLOB)
 
 
 def test_full_disk(

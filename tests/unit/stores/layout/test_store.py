@@ -102,18 +102,6 @@ def test_reading_makes_nothing(root: LayoutRoot, store: LayoutStore) -> None:
     assert not root.path.exists()
 
 
-def test_mount_is_a_hard_link(root: LayoutRoot, store: LayoutStore) -> None:
-    """Two layouts of one root share the bytes of a blob."""
-    blob = content.blob("shared")
-    other = root.store("ns/nova-compute")
-    push(other, blob)
-
-    assert store.mount(blob.descriptor, other.repository)
-    assert _blob(store, blob.descriptor).samefile(
-        _blob(other, blob.descriptor)
-    )
-
-
 def test_names_of_files_are_no_repositories(root: LayoutRoot) -> None:
     """A repository may not be in the way of a layout's own files."""
     for name in ("ns/index.json", "oci-layout/x"):
@@ -437,30 +425,6 @@ def test_linked_blob_is_not_written_to(
     assert read(store, blob.descriptor) == blob.data
 
 
-def test_symbolic_link_is_no_blob(store: LayoutStore) -> None:
-    """A link that somebody planted is neither read nor linked to."""
-    blob = content.blob("planted")
-    push(store, blob)
-    path = _blob(store, blob.descriptor)
-    path.rename(store.home / "elsewhere")
-    path.symlink_to(store.home / "elsewhere")
-
-    assert not store.exists(blob.descriptor)
-    with pytest.raises(errors.NotFound):
-        store.fetch(blob.descriptor)
-
-
-def test_pipe_is_no_blob(store: LayoutStore) -> None:
-    """Reading does not wait for a pipe."""
-    blob = content.blob("pipe")
-    push(store, blob)
-    _blob(store, blob.descriptor).unlink()
-    os.mkfifo(_blob(store, blob.descriptor))
-
-    with pytest.raises(errors.NotFound):
-        store.fetch(blob.descriptor)
-
-
 def test_repository_that_is_a_link_outside(
     root: LayoutRoot, store: LayoutStore
 ) -> None:
@@ -499,15 +463,6 @@ def test_locked_for_ever(
         os.close(descriptor)
 
 
-def test_circle_of_links(root: LayoutRoot, store: LayoutStore) -> None:
-    """A circle of links is one clear error."""
-    root.path.mkdir()
-    (root.path / "ns").symlink_to("ns")
-
-    with pytest.raises(errors.StoreError, match="ns: a symbolic link"):
-        push(store, content.blob("x"))
-
-
 def test_what_killed_runs_left_goes(store: LayoutStore) -> None:
     """Files that nobody writes to any more are removed; others stay."""
     blob = content.blob("x")
@@ -527,14 +482,6 @@ def test_what_killed_runs_left_goes(store: LayoutStore) -> None:
 
 
 # Mounting
-
-
-def test_mount_of_a_manifest(root: LayoutRoot, store: LayoutStore) -> None:
-    """Manifests are pushed: they have entries of their own."""
-    image = content.image("x")
-    store_all(root.store("ns/other"), image)
-
-    assert not store.mount(image.descriptor, "ns/other")
 
 
 def test_located_blob_that_is_gone(
@@ -568,33 +515,6 @@ def test_root_that_is_a_layout(tmp_path: Path) -> None:
     store_all(root.store("ns"), content.image("y"))
 
     assert root.repositories() == ["ns"]
-
-
-@pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM, errno.EMLINK])
-def test_mount_without_links(
-    root: LayoutRoot,
-    store: LayoutStore,
-    monkeypatch: pytest.MonkeyPatch,
-    number: int,
-) -> None:
-    """Where files cannot be linked the blob is copied by the caller."""
-    blob = content.blob("x")
-    push(root.store("ns/other"), blob)
-    monkeypatch.setattr(os, "link", fails(number))
-
-    assert not store.mount(blob.descriptor, "ns/other")
-
-
-def test_mount_on_a_full_disk(
-    root: LayoutRoot, store: LayoutStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No room for a name is no room for the blob."""
-    blob = content.blob("x")
-    push(root.store("ns/other"), blob)
-    monkeypatch.setattr(os, "link", fails(errno.ENOSPC))
-
-    with pytest.raises(errors.NoSpace):
-        store.mount(blob.descriptor, "ns/other")
 
 
 # Disks and permissions

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -442,6 +443,22 @@ def test_unreadable(filled: ImageServeTree, monkeypatch) -> None:
         sites.verify(filled)
 
 
+@pytest.fixture
+def server() -> Iterator[RegistryServer]:
+    """A registry with the image as the tag 1."""
+    with RegistryServer() as server:
+        sites.add(server.content.store("ns/a"), IMAGE, "1")
+        yield server
+
+
+@pytest.fixture
+def remote(server: RegistryServer) -> Iterator[sites.Remote]:
+    """The same, as a client that tries three times sees it."""
+    policy = RetryPolicy(attempts=3, base=0.001)
+    with RegistryClient(policy=policy) as client:
+        yield sites.Remote(client, server.host)
+
+
 @pytest.mark.parametrize(
     ("path", "name"),
     [
@@ -449,62 +466,53 @@ def test_unreadable(filled: ImageServeTree, monkeypatch) -> None:
         (LAYER.descriptor.digest, LAYER.descriptor.digest),
     ],
 )
-def test_attempts_at_what_fails(path: str, name: str) -> None:
+def test_attempts_at_what_fails(
+    server: RegistryServer, remote: sites.Remote, path: str, name: str
+) -> None:
     """A request that a registry fails is repeated by one set of attempts."""
-    policy = RetryPolicy(attempts=3, base=0.001)
-    with RegistryServer() as server, RegistryClient(policy=policy) as client:
-        sites.add(server.content.store("ns/a"), IMAGE, "1")
-        server.faults.add(Fault("GET", path, status=500, times=None))
-        remote = sites.Remote(client, server.host)
-        assert sites.found(remote) == {("ns/a", name, "unreadable")}
-        # The request that is sent ahead is not counted.
-        assert len(server.requests("GET", path)) <= 4
+    server.faults.add(Fault("GET", path, status=500, times=None))
+    assert sites.found(remote) == {("ns/a", name, "unreadable")}
+    # The request that is sent ahead is not counted.
+    assert len(server.requests("GET", path)) <= 4
 
 
 @pytest.mark.parametrize("status", [200, 405])
-def test_no_list_of_referrers(status: int) -> None:
+def test_no_list_of_referrers(
+    server: RegistryServer, remote: sites.Remote, status: int
+) -> None:
     """A registry without the list is verified, and a warning told.
 
     Harbor gives an empty object for what it has in a cache only.
     """
     notes = Recorder()
-    with RegistryServer() as server, RegistryClient() as client:
-        for name in ("ns/a", "ns/b"):
-            sites.add(server.content.store(name), IMAGE, "1")
-        server.faults.add(
-            Fault("GET", "/referrers/", status=status, body=b"{}", times=None)
-        )
-        remote = sites.Remote(client, server.host)
-        assert not sites.verify(remote, observer=notes).problems
+    sites.add(server.content.store("ns/b"), IMAGE, "1")
+    server.faults.add(
+        Fault("GET", "/referrers/", status=status, body=b"{}", times=None)
+    )
+    assert not sites.verify(remote, observer=notes).problems
     (warning,) = notes.warnings
     assert "that only such a list names are left out in 2 of 2" in warning
 
 
-def test_list_of_referrers_that_breaks_off() -> None:
+def test_list_of_referrers_that_breaks_off(
+    server: RegistryServer, remote: sites.Remote
+) -> None:
     """A list whose next page is elsewhere is a problem, and no warning."""
     notes = Recorder()
     link = {"Link": "<https://elsewhere.example.com/>; rel=next"}
-    with RegistryServer() as server, RegistryClient() as client:
-        sites.add(server.content.store("ns/a"), IMAGE, "1")
-        server.faults.add(
-            Fault("GET", "/referrers/", headers=link, times=None)
-        )
-        remote = sites.Remote(client, server.host)
-        digest = IMAGE.descriptor.digest
-        problem = ("ns/a", f"referrers/{digest}", "corrupt")
-        assert sites.found(remote, observer=notes) == {problem}
+    server.faults.add(Fault("GET", "/referrers/", headers=link, times=None))
+    problem = ("ns/a", f"referrers/{DIGEST}", "corrupt")
+    assert sites.found(remote, observer=notes) == {problem}
     assert not notes.warnings
 
 
-def test_damaged_content_that_becomes_unreadable() -> None:
+def test_damaged_content_that_becomes_unreadable(
+    server: RegistryServer, remote: sites.Remote
+) -> None:
     """A second look that finds another problem takes none back."""
-    policy = RetryPolicy(attempts=3, base=0.001)
-    with RegistryServer() as server, RegistryClient(policy=policy) as client:
-        sites.add(server.content.store("ns/a"), IMAGE, "1")
-        server.faults.add(Fault("GET", "/manifests/", corrupt=5, times=4))
-        server.faults.add(Fault("GET", "/manifests/", status=500, times=None))
-        remote = sites.Remote(client, server.host)
-        assert sites.found(remote) == {("ns/a", "1", "unreadable")}
+    server.faults.add(Fault("GET", "/manifests/", corrupt=5, times=4))
+    server.faults.add(Fault("GET", "/manifests/", status=500, times=None))
+    assert sites.found(remote) == {("ns/a", "1", "unreadable")}
 
 
 class Changing(MemoryRegistry):
@@ -545,29 +553,25 @@ def test_content_that_is_damaged_after_the_first_look() -> None:
     assert registry.looks == 2
 
 
-def test_blobs_that_a_registry_cannot_look_for() -> None:
-    """A blob with a broken link is one problem; the rest is looked at."""
-    policy = RetryPolicy(attempts=3, base=0.001)
-    with RegistryServer() as server, RegistryClient(policy=policy) as client:
-        sites.add(server.content.store("ns/a"), IMAGE, "1")
-        digest = LAYER.descriptor.digest
-        server.faults.add(Fault(path=digest, status=500, times=None))
-        remote = sites.Remote(client, server.host)
-        assert sites.found(remote) == {("ns/a", digest, "unreadable")}
+@pytest.mark.parametrize(
+    ("method", "fault"),
+    [("", {"status": 500}), ("GET", {"truncate": 0})],
+    ids=["a broken link", "known to a cache only"],
+)
+def test_blobs_that_a_registry_lost(
+    server: RegistryServer,
+    remote: sites.Remote,
+    method: str,
+    fault: dict[str, Any],
+) -> None:
+    """That is a problem of this blob, and the rest is read.
 
-
-def test_blobs_that_only_a_cache_knows() -> None:
-    """distribution begins to send what its storage lost, and sends nothing.
-
-    That is a problem of this blob, and the rest is read.
+    distribution fails at a blob with a broken link; it begins to send what
+    only its cache knows, and sends nothing.
     """
-    policy = RetryPolicy(attempts=3, base=0.001)
-    with RegistryServer() as server, RegistryClient(policy=policy) as client:
-        sites.add(server.content.store("ns/a"), IMAGE, "1")
-        digest = LAYER.descriptor.digest
-        server.faults.add(Fault("GET", digest, truncate=0, times=None))
-        remote = sites.Remote(client, server.host)
-        assert sites.found(remote) == {("ns/a", digest, "unreadable")}
+    digest = LAYER.descriptor.digest
+    server.faults.add(Fault(method, digest, times=None, **fault))
+    assert sites.found(remote) == {("ns/a", digest, "unreadable")}
 
 
 @pytest.mark.parametrize("urls", [(), ("https://example.com/layer",)])

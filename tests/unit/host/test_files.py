@@ -133,13 +133,6 @@ def test_owner_that_may_not_be_kept(
     _only(path, "new")
 
 
-def test_no_backup_unless_asked(path: pathlib.Path) -> None:
-    """By default the old text is gone and nothing is left beside."""
-    files.write(str(path), "new")
-
-    _only(path, "new")
-
-
 def test_backup(path: pathlib.Path) -> None:
     """The backup is the old file itself."""
     old = path.stat().st_ino
@@ -252,14 +245,6 @@ def test_dangling_link(tmp_path: pathlib.Path) -> None:
 
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "file").read_text() == "new"
-
-
-def test_link_to_itself(tmp_path: pathlib.Path) -> None:
-    """A loop of links is no file."""
-    (tmp_path / "link").symlink_to("link")
-
-    with pytest.raises(errors.InvalidFile, match="too many levels"):
-        files.write(str(tmp_path / "link"), "new")
 
 
 def test_directory(tmp_path: pathlib.Path) -> None:

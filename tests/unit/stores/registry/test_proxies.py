@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import urllib3
@@ -20,6 +21,7 @@ from imageprep_client.http.transport import Timeouts
 from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
+from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
@@ -28,19 +30,32 @@ from tests.proxy import Proxy, SocksProxy
 from tests.recorder import Recorder
 
 MakeClient = Callable[..., RegistryClient]
+Through = Callable[..., RegistryStore]
 BLOB = content.blob("proxies", 3_000_000)
 
 
-def test_plain_http(
-    server: RegistryServer,
-    make_client: MakeClient,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def through(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> Through:
+    """Opens a repository of registry.test, which need not be verified."""
+
+    def opened(
+        proxy: Proxy, *, login: str = "", tls: bool = False, **options: Any
+    ) -> RegistryStore:
+        variable = "https_proxy" if tls else "HTTP_PROXY"
+        monkeypatch.setenv(variable, f"http://{login}{proxy.host}")
+        client = make_client(Hosts(insecure=["registry.test"]), **options)
+        host = "registry.test" if tls else "registry.test:5000"
+        return client.store(host, "ns/name")
+
+    return opened
+
+
+def test_plain_http(server: RegistryServer, through: Through) -> None:
     """HTTP_PROXY carries blobs both ways."""
     with Proxy({"registry.test:5000": server.host}) as proxy:
-        monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.host}")
-        client = make_client(Hosts(insecure=["registry.test"]))
-        store = client.store("registry.test:5000", "ns/name")
+        store = through(proxy)
         store_suite.push(store, BLOB)
         assert store_suite.read(store, BLOB.descriptor) == BLOB.data
     assert "PUT registry.test:5000" in proxy.log
@@ -48,16 +63,12 @@ def test_plain_http(
 
 
 def test_proxies_that_break_large_requests(
-    server: RegistryServer,
-    make_client: MakeClient,
-    monkeypatch: pytest.MonkeyPatch,
+    server: RegistryServer, through: Through
 ) -> None:
     """Content that a proxy broke off is sent in chunks, as squid takes it."""
     server.faults.add(Fault("PUT", larger_than=2**21, reset=True, times=None))
     with Proxy({"registry.test:5000": server.host}) as proxy:
-        monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.host}")
-        client = make_client(Hosts(insecure=["registry.test"]))
-        store = client.store("registry.test:5000", "ns/name")
+        store = through(proxy)
         with pytest.raises(errors.Unreachable):
             store_suite.push(store, BLOB)
         store_suite.push(store, BLOB)
@@ -65,16 +76,12 @@ def test_proxies_that_break_large_requests(
 
 
 def test_large_requests_within_tls(
-    secure: RegistryServer,
-    make_client: MakeClient,
-    monkeypatch: pytest.MonkeyPatch,
+    secure: RegistryServer, through: Through
 ) -> None:
     """A connection that breaks within TLS is not blamed on the proxy."""
     secure.faults.add(Fault("PUT", reset=True))
     with Proxy({"registry.test:443": secure.host}) as proxy:
-        monkeypatch.setenv("https_proxy", f"http://{proxy.host}")
-        client = make_client(Hosts(insecure=["registry.test"]))
-        store = client.store("registry.test", "ns/name")
+        store = through(proxy, tls=True)
         with pytest.raises(errors.Unreachable):
             store_suite.push(store, BLOB)
         store_suite.push(store, BLOB)
@@ -82,20 +89,12 @@ def test_large_requests_within_tls(
     assert not secure.requests("PATCH")
 
 
-def test_scanning(
-    server: RegistryServer,
-    make_client: MakeClient,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_scanning(server: RegistryServer, through: Through) -> None:
     """A proxy that scans content has longer than a registry itself."""
     server.content.store("ns/name").push(BLOB.descriptor, BLOB.open())
     server.faults.add(Fault("GET", "/blobs/", delay=1.5, times=None))
     with Proxy({"registry.test:5000": server.host}) as proxy:
-        monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.host}")
-        client = make_client(
-            Hosts(insecure=["registry.test"]), timeouts=Timeouts(2, 0.5)
-        )
-        store = client.store("registry.test:5000", "ns/name")
+        store = through(proxy, timeouts=Timeouts(2, 0.5))
         assert store_suite.read(store, BLOB.descriptor) == BLOB.data
 
 
@@ -345,19 +344,13 @@ def test_proxies_that_refuse(
 @pytest.mark.parametrize("status", [403, 407, 502, 503, 504])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_proxies_that_refuse_plain_requests(
-    server: RegistryServer,
-    make_client: MakeClient,
-    monkeypatch: pytest.MonkeyPatch,
-    status: int,
-    method: str,
+    server: RegistryServer, through: Through, status: int, method: str
 ) -> None:
     """The answer of a proxy is not blamed on the login at a registry."""
     page = b"<html><title>ERROR: Access denied</title>"
     server.faults.add(Fault(method, status=status, body=page, times=None))
     with Proxy({"registry.test:5000": server.host}) as proxy:
-        monkeypatch.setenv("HTTP_PROXY", f"http://me:canary@{proxy.host}")
-        client = make_client(Hosts(insecure=["registry.test"]))
-        store = client.store("registry.test:5000", "ns/name")
+        store = through(proxy, login="me:canary@")
         with pytest.raises(errors.StoreError, match=str(status)) as caught:
             store.resolve("1") if method == "GET" else store_suite.push(
                 store, BLOB
@@ -368,54 +361,41 @@ def test_proxies_that_refuse_plain_requests(
 
 
 def test_registries_that_refuse_behind_a_proxy(
-    server: RegistryServer,
-    make_client: MakeClient,
-    monkeypatch: pytest.MonkeyPatch,
+    server: RegistryServer, through: Through
 ) -> None:
     """The reason that a registry gives is its own."""
     said = b'{"errors": [{"code": "DENIED", "message": "no access"}]}'
     server.faults.add(Fault(status=403, body=said, times=None))
-    with Proxy({"registry.test:5000": server.host}) as proxy:
-        monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.host}")
-        client = make_client(Hosts(insecure=["registry.test"]))
-        with pytest.raises(errors.AccessDenied, match="no access") as caught:
-            client.store("registry.test:5000", "ns/name").resolve("1")
+    with (
+        Proxy({"registry.test:5000": server.host}) as proxy,
+        pytest.raises(errors.AccessDenied, match="no access") as caught,
+    ):
+        through(proxy).resolve("1")
     assert "podman login" in str(caught.value.hint)
 
 
-def test_refusals_within_tls(
-    secure: RegistryServer,
-    make_client: MakeClient,
-    monkeypatch: pytest.MonkeyPatch,
-    certificates: Path,
-) -> None:
+def test_refusals_within_tls(secure: RegistryServer, through: Through) -> None:
     """A proxy that passes TLS on cannot have answered."""
     secure.faults.add(Fault(status=403, body=b"", times=None))
-    with Proxy({"registry.test:443": secure.host}) as proxy:
-        monkeypatch.setenv("https_proxy", f"http://{proxy.host}")
-        client = make_client(Hosts(cacert=str(certificates / "ca.crt")))
-        with pytest.raises(errors.AccessDenied) as caught:
-            client.store("registry.test", "ns/name").resolve("1")
+    with (
+        Proxy({"registry.test:443": secure.host}) as proxy,
+        pytest.raises(errors.AccessDenied) as caught,
+    ):
+        through(proxy, tls=True).resolve("1")
     assert "podman login" in str(caught.value.hint)
     assert "proxy" not in str(caught.value.hint)
 
 
 def test_busy_registries_within_tls(
-    secure: RegistryServer,
-    make_client: MakeClient,
-    monkeypatch: pytest.MonkeyPatch,
+    secure: RegistryServer, through: Through
 ) -> None:
     """A registry that is busy for a while is not out of the proxy's reach."""
     secure.faults.add(Fault(status=503, times=8))
     image = content.image("busy")
     store_suite.push(secure.content.store("ns/name"), *image.pieces)
+    patient = RetryPolicy(attempts=12, base=0.001)
     with Proxy({"registry.test:443": secure.host}) as proxy:
-        monkeypatch.setenv("https_proxy", f"http://{proxy.host}")
-        client = make_client(
-            Hosts(insecure=["registry.test"]),
-            policy=RetryPolicy(attempts=12, base=0.001),
-        )
-        store = client.store("registry.test", "ns/name")
+        store = through(proxy, tls=True, policy=patient)
         found = store.resolve(image.descriptor.digest)
     assert found == image.descriptor
 
@@ -440,20 +420,16 @@ def test_readers(
     assert found.reader(url) == reader
 
 
-def test_unknown_hosts_behind_a_proxy(
-    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unknown_hosts_behind_a_proxy(through: Through) -> None:
     """A proxy that cannot reach a registry is believed soon, as a name that
     does not exist is.
     """
-    with Proxy({}) as proxy:
-        monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.host}")
-        client = make_client(
-            Hosts(insecure=["registry.test"]),
-            policy=RetryPolicy(attempts=12, base=0.001),
-        )
-        with pytest.raises(errors.Unreachable, match="refused with 502"):
-            client.store("registry.test:5000", "ns/name").resolve("1")
+    patient = RetryPolicy(attempts=12, base=0.001)
+    with (
+        Proxy({}) as proxy,
+        pytest.raises(errors.Unreachable, match="refused with 502"),
+    ):
+        through(proxy, policy=patient).resolve("1")
     assert proxy.log.count("GET registry.test:5000") <= 5
 
 
@@ -527,24 +503,19 @@ def test_other_networks_are_not_direct(
         make_client().store("[2001:db8::7]", "ns/name").resolve("latest")
 
 
-def test_trickled_heads(
-    secure: RegistryServer,
-    make_client: MakeClient,
-    monkeypatch: pytest.MonkeyPatch,
-    certificates: Path,
-) -> None:
+def test_trickled_heads(secure: RegistryServer, through: Through) -> None:
     """A whole head has the time of one wait through a proxy, too."""
     secure.faults.add(Fault(trickle=0.1, times=None))
     with Proxy({"registry.test:443": secure.host}) as proxy:
-        monkeypatch.setenv("https_proxy", f"http://{proxy.host}")
-        client = make_client(
-            Hosts(cacert=str(certificates / "ca.crt")),
+        store = through(
+            proxy,
+            tls=True,
             policy=RetryPolicy(attempts=1),
             timeouts=Timeouts(2, 0.5),
         )
         begin = time.monotonic()
         with pytest.raises(errors.Unreachable, match="timed out"):
-            client.store("registry.test", "ns/name").resolve("latest")
+            store.resolve("latest")
     assert time.monotonic() - begin < 15
 
 
@@ -576,14 +547,12 @@ def test_malformed_proxies(
 
 
 def test_passwords_beyond_latin_1(
-    server: RegistryServer,
-    make_client: MakeClient,
-    monkeypatch: pytest.MonkeyPatch,
+    server: RegistryServer, through: Through
 ) -> None:
     """The password of a proxy may have any characters."""
     hosts = {"registry.test:5000": server.host}
-    with Proxy(hosts, "me:\u20ac") as proxy:
-        monkeypatch.setenv("HTTP_PROXY", f"http://me:%E2%82%AC@{proxy.host}")
-        client = make_client(Hosts(insecure=["registry.test"]))
-        with pytest.raises(errors.NotFound):
-            client.store("registry.test:5000", "ns/name").resolve("latest")
+    with (
+        Proxy(hosts, "me:\u20ac") as proxy,
+        pytest.raises(errors.NotFound),
+    ):
+        through(proxy, login="me:%E2%82%AC@").resolve("latest")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.base import CHUNK
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content
@@ -46,14 +50,6 @@ def test_resumes_where_it_broke(
     assert len(observer.retries) == 1
 
 
-def test_resumes_several_times(
-    server: RegistryServer, client: RegistryClient
-) -> None:
-    """Each break that comes after good progress is forgiven."""
-    server.faults.add(Fault("GET", "/blobs/", truncate=CHUNK + 5, times=None))
-    assert fetch(client, server) == BLOB.data
-
-
 def test_gives_up_without_progress(
     server: RegistryServer, client: RegistryClient
 ) -> None:
@@ -80,22 +76,31 @@ def test_gives_up_at_the_same_byte(
     assert caught.value.given_up
 
 
-def test_resumes_after_errors(
-    server: RegistryServer, client: RegistryClient
+@pytest.mark.parametrize(
+    ("ranges", "faults"),
+    [
+        # Each break that comes after good progress is forgiven.
+        (True, [{"truncate": CHUNK + 5, "times": None}]),
+        # The request for the rest may fail for now, too.
+        (True, [{"truncate": CHUNK}, {"status": 503}, {"reset": True}]),
+        # When the registry begins again, what is known is skipped.
+        (False, [{"truncate": CHUNK + 5}]),
+        # A break within what is skipped counts as one more.
+        (False, [{"truncate": 2 * CHUNK}, {"truncate": CHUNK}]),
+    ],
+    ids=["several", "after errors", "no ranges", "while skipping"],
+)
+def test_resumes(
+    server: RegistryServer,
+    make_client: Callable[..., RegistryClient],
+    ranges: bool,
+    faults: list[dict[str, Any]],
 ) -> None:
-    """The request for the rest may fail for now, too."""
-    server.faults.add(Fault("GET", "/blobs/", truncate=CHUNK))
-    server.faults.add(Fault("GET", "/blobs/", status=503))
-    server.faults.add(Fault("GET", "/blobs/", reset=True))
-    assert fetch(client, server) == BLOB.data
-
-
-def test_does_without_ranges(
-    server: RegistryServer, client: RegistryClient
-) -> None:
-    """When the registry begins again, what is known is skipped."""
-    server.behaviour.ranges = False
-    server.faults.add(Fault("GET", "/blobs/", truncate=CHUNK + 5))
+    """A blob comes whole however often it breaks on the way."""
+    server.behaviour.ranges = ranges
+    for fault in faults:
+        server.faults.add(Fault("GET", "/blobs/", **fault))
+    client = make_client(policy=RetryPolicy(attempts=3, base=0.001))
     assert fetch(client, server) == BLOB.data
 
 
@@ -109,16 +114,6 @@ def test_does_not_begin_for_ever(
     with pytest.raises(errors.ServerFault, match="no ranges"):
         fetch(client, server)
     assert len(ranges(server)) == 4
-
-
-def test_skipping_may_break_too(
-    server: RegistryServer, client: RegistryClient
-) -> None:
-    """A break within what is skipped counts as one more."""
-    server.behaviour.ranges = False
-    server.faults.add(Fault("GET", "/blobs/", truncate=2 * CHUNK))
-    server.faults.add(Fault("GET", "/blobs/", truncate=CHUNK))
-    assert fetch(client, server) == BLOB.data
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -238,21 +239,20 @@ def test_waiting_ends_with_the_run(
     assert "the run ends" in str(failures[0])
 
 
-def test_truncated_manifests_are_fetched_again(
-    server: RegistryServer, store: RegistryStore, image: content.Image
+@pytest.mark.parametrize(
+    "faults",
+    [[{"truncate": 10}] * 2, [{"corrupt": 5}, {"corrupt": 6}]],
+    ids=["truncated", "corrupt"],
+)
+def test_damaged_manifests_are_fetched_again(
+    server: RegistryServer,
+    store: RegistryStore,
+    image: content.Image,
+    faults: list[dict[str, Any]],
 ) -> None:
-    """A body that ends early is a broken connection."""
-    server.faults.add(Fault("GET", "/manifests/", truncate=10, times=2))
-    with store.fetch(image.descriptor) as got:
-        assert got.read() == image.manifest.data
-
-
-def test_corrupt_manifests_are_fetched_again(
-    server: RegistryServer, store: RegistryStore, image: content.Image
-) -> None:
-    """A manifest with a wrong digest is asked for again, not believed."""
-    server.faults.add(Fault("GET", "/manifests/", corrupt=5))
-    server.faults.add(Fault("GET", "/manifests/", corrupt=6))
+    """A body that ends early, or has a wrong digest, is not believed."""
+    for fault in faults:
+        server.faults.add(Fault("GET", "/manifests/", **fault))
     with store.fetch(image.descriptor) as got:
         assert got.read() == image.manifest.data
 

@@ -152,12 +152,12 @@ class Unreachable(StoreError):
 
     :ivar errno: of the system's or the resolver's error, None where there
         was none.
-    :ivar unknown: whether the server never answered.
+    :ivar unknown: ``host[:port]`` of a server that never answered, or empty.
     :ivar proxy: the URL of the proxy that read the request, or empty.
     """
 
     temporary = True
-    unknown = False
+    unknown = ""
     proxy = ""
 
     def __init__(

@@ -21,10 +21,10 @@ _log = logging.getLogger(__name__)
 _SHORT_CAP = 1.0
 #: Errors of a resolver for names that do not exist.
 _NO_SUCH_NAME = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
-#: Attempts at a server that never answered: its name may be mistyped, and a
-#: firewall may drop what is sent to it.
-_AT_UNKNOWN_NAMES, _AT_SILENT_SERVERS = 2, 3
-#: Seconds that a registry which never answered is not asked again.
+#: Attempts at a server that never answered: if its name does not exist, which
+#: may be mistyped, and if it is silent, as behind a firewall.
+_AT_UNKNOWN_NAMES, AT_SILENT_SERVERS = 2, 3
+#: Seconds that a server which never answered is not asked again.
 _SILENCE = 30.0
 
 
@@ -158,7 +158,7 @@ def _few(error: errors.ImagePrepError, policy: RetryPolicy) -> int | None:
         if error.unknown and no_such_name:
             return _AT_UNKNOWN_NAMES
         if error.unknown and error.is_timeout:
-            return _AT_SILENT_SERVERS
+            return AT_SILENT_SERVERS
         if error.unknown or no_such_name:
             return policy.few
     elif isinstance(error, errors.DigestMismatch) and error.actual is None:
@@ -191,7 +191,7 @@ class Retrier:
         self._observer = observer
         self.stop = stop
         self._held_until = 0.0
-        self._silent: tuple[errors.Unreachable, float] | None = None
+        self._silent: dict[str, tuple[errors.Unreachable, float]] = {}
 
     def begin(self) -> Attempts:
         """The attempts at one piece of work."""
@@ -220,6 +220,7 @@ class Retrier:
         """
         pause = attempts.pause(error)
         if pause is None:
+            self._note_silence(error)
             raise error
         deadlines.check(pause, error)
         told = str(error)
@@ -236,21 +237,26 @@ class Retrier:
             end = time.monotonic() + seconds
             self._held_until = max(self._held_until, end)
 
-    def note_silence(self, error: errors.Unreachable) -> None:
-        """End the attempts of all at a registry that never answered.
+    def check(self, server: str) -> None:
+        """Fail at once for a server that never answered, for a while.
 
-        Those that begin soon afterwards fail with the same error.
+        :raises Unreachable: as the attempts at it did that ended last.
         """
-        if error.given_up and not self._is_silent():
-            self._silent = error, time.monotonic() + _SILENCE
+        error, end = self._silent.get(server, (None, 0.0))
+        if error and time.monotonic() < end:
+            raise copy.copy(error)
 
-    def _is_silent(self) -> bool:
-        return self._silent is not None and time.monotonic() < self._silent[1]
+    def _note_silence(self, error: errors.StoreError) -> None:
+        if not isinstance(error, errors.Unreachable) or not error.unknown:
+            return
+        now = time.monotonic()
+        _, end = self._silent.get(error.unknown, (None, now))
+        if error.given_up and now >= end:
+            self._silent[error.unknown] = error, now + _SILENCE
 
     def wait(self, seconds: float = 0.0) -> None:
         """Wait that long, and until the registry's rate limit allows more.
 
-        :raises Unreachable: when the registry is known to be silent.
         :raises StoreError: when the run ends in the meantime.
         """
         end = time.monotonic() + seconds
@@ -260,5 +266,3 @@ class Retrier:
                 break
         if self.stop.is_set():
             raise errors.StoreError("given up: the run ends")
-        if self._silent and self._is_silent():
-            raise copy.copy(self._silent[0])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import collections
 import threading
+import time
 
 #: The minimum timeout in seconds, and the timeout as a multiple of the average
 #: time of a response.
@@ -27,7 +27,7 @@ class AdaptiveTimeout:
     def __init__(self, longest: float) -> None:
         self._longest = longest
         self._average = _FIRST
-        self._timeouts: collections.Counter[str] = collections.Counter()
+        self._timeouts: dict[str, tuple[int, float]] = {}
         self._lock = threading.Lock()
 
     def of(self, request: str, size: int = 0, factor: float = 1.0) -> float:
@@ -38,7 +38,8 @@ class AdaptiveTimeout:
         :param factor: by which the maximum is multiplied.
         """
         seconds = max(_LEAST, _TIMES * self._average) + size / _STORING
-        doubled = seconds * 2.0 ** min(self._timeouts.get(request, 0), 8)
+        count, _ = self._timeouts.get(request, (0, 0.0))
+        doubled = seconds * 2.0 ** min(count, 8)
         return min(self._longest * factor, doubled)
 
     def answered(self, seconds: float) -> None:
@@ -46,7 +47,16 @@ class AdaptiveTimeout:
         with self._lock:
             self._average += (seconds - self._average) * _WEIGHT
 
-    def exceeded(self, request: str) -> None:
-        """Record that a request had no response in time."""
+    def exceeded(self, request: str, begin: float) -> int:
+        """Record that a request had no response in time.
+
+        :param begin: when it was sent, by `time.monotonic`.
+        :returns: how often in all, where those of a name that were under way
+            at the same time count once.
+        """
         with self._lock:
-            self._timeouts[request] += 1
+            count, last = self._timeouts.get(request, (0, begin))
+            if begin >= last:
+                count += 1
+                self._timeouts[request] = count, time.monotonic()
+            return count

@@ -100,7 +100,7 @@ class Response:
         self.headers = raw.headers
         self.redirected = False
         self.proxy = ""
-        self.timed_out: Callable[[], None] = lambda: None
+        self.timed_out: Callable[[], object] = lambda: None
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes as they came over the wire; b"" at the end.

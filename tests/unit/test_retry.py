@@ -19,7 +19,7 @@ FAST = RetryPolicy(attempts=12, base=0)
 def unknown_server(number: int = errno.ECONNREFUSED) -> errors.Unreachable:
     """An error of a server that never answered."""
     error = errors.Unreachable("x", errno=number)
-    error.unknown = True
+    error.unknown = "reg.test"
     return error
 
 

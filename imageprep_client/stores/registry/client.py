@@ -193,6 +193,7 @@ class RegistryClient:
         reasons: list[str] = []
 
         def answers_at(endpoint: Endpoint) -> bool:
+            retrier.check(endpoint.host)
             answer = probing.probe(
                 endpoint, self._transports, self._timeouts, first
             )

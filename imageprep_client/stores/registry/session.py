@@ -17,7 +17,7 @@ from imageprep_client.http.connections import Body
 from imageprep_client.http.request_limit import RequestLimit
 from imageprep_client.http.timeouts import AdaptiveTimeout
 from imageprep_client.http.transport import Response, Timeouts, Transports
-from imageprep_client.retry import Retrier
+from imageprep_client.retry import AT_SILENT_SERVERS, Retrier
 from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.auth.authenticator import Authenticator
 from imageprep_client.stores.registry.endpoints.hosts import Endpoint, Hosts
@@ -142,14 +142,9 @@ class RegistrySession:
                 # The caller that repeats it does not know how long to wait.
                 self.retrier.hold(limited.retry_after)
                 raise
-        try:
-            return self.retrier.retrying(
-                request.what, lambda: self._attempt(request, expect)
-            )
-        except errors.Unreachable as error:
-            if self._home not in self._known:
-                self.retrier.note_silence(error)
-            raise
+        return self.retrier.retrying(
+            request.what, lambda: self._attempt(request, expect)
+        )
 
     def _attempt(self, request: Request, expect: Collection[int]) -> Response:
         begin = time.monotonic()
@@ -371,10 +366,12 @@ class RegistrySession:
                 return response
             response.discard()
         transport = self._transport
-        origin = urls.origin(url)
+        origin, server = urls.origin(url), urls.authority(url)
         if origin[1] != self._home[1]:
-            tls = self._hosts.tls_of(urls.authority(url))
+            tls = self._hosts.tls_of(server)
             transport = self._transports.of(tls)
+        if origin not in self._known:
+            self.retrier.check(server)
         name = f"{method} {what}"
         factor = transport.timeout_factor(url)
         seconds = self._timeout.of(name, len(body or b""), factor)
@@ -384,9 +381,13 @@ class RegistrySession:
             response = transport.send(method, url, headers, body, timeout)
         except errors.Unreachable as error:
             if error.is_timeout:
-                self._timeout.exceeded(name)
+                self._timeout.exceeded(name, begin)
             if origin not in self._known:
-                error.unknown = True
+                error.unknown = server
+                if error.is_timeout:
+                    # Each thread would wait as long as the others did.
+                    waited = self._timeout.exceeded(server, begin)
+                    error.given_up = waited >= AT_SILENT_SERVERS
                 if origin != self._home:
                     error.hint = error.hint or (
                         f"{self.name} names this server, which has to be"
@@ -406,7 +407,9 @@ class RegistrySession:
         """
         name = f"{response.method} {what}"
         self._timeout.answered(time.monotonic() - begin)
-        response.timed_out = functools.partial(self._timeout.exceeded, name)
+        response.timed_out = functools.partial(
+            self._timeout.exceeded, name, begin
+        )
 
     def receive(self, ahead: RequestAhead) -> Response:
         """Wait for the response to a request that was sent ahead; keep it.
@@ -420,7 +423,7 @@ class RegistrySession:
             response = ahead.sent.response()
         except errors.Unreachable as silent:
             if silent.is_timeout:
-                self._timeout.exceeded(f"GET {what}")
+                self._timeout.exceeded(f"GET {what}", ahead.begin)
             raise
         self.adapt(response, what, ahead.begin)
         if answers.is_unwell(response) or response.status in urls.REDIRECTS:

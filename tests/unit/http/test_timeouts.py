@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from imageprep_client.http.timeouts import AdaptiveTimeout
@@ -32,9 +34,19 @@ def test_timeouts_double_the_time_of_a_request() -> None:
     times = []
     for _ in range(6):
         times.append(timeout.of("GET x"))
-        timeout.exceeded("GET x")
+        timeout.exceeded("GET x", time.monotonic())
     assert times == pytest.approx([4, 8, 16, 32, 60, 60])
     assert timeout.of("GET y") == pytest.approx(4)
+
+
+def test_timeouts_at_the_same_time_are_one() -> None:
+    """Requests of one name that were under way together double it once."""
+    timeout = after(0.01)
+    begin = time.monotonic()
+    assert [timeout.exceeded("GET x", begin) for _ in range(3)] == [1, 1, 1]
+    assert timeout.of("GET x") == pytest.approx(8)
+    assert timeout.exceeded("GET x", time.monotonic()) == 2
+    assert timeout.of("GET x") == pytest.approx(16)
 
 
 def test_proxies_may_take_longer() -> None:
@@ -42,7 +54,7 @@ def test_proxies_may_take_longer() -> None:
     timeout = after(0.01)
     assert timeout.of("GET x", factor=5) == pytest.approx(4)
     for _ in range(7):
-        timeout.exceeded("GET x")
+        timeout.exceeded("GET x", time.monotonic())
     assert timeout.of("GET x") == 60
     assert timeout.of("GET x", factor=5) == 300
 

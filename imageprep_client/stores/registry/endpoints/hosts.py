@@ -274,14 +274,10 @@ class Hosts:
         with lock:
             selected = self._selected.get(key)
             if selected is None:
-                try:
-                    selected = retrier.retrying(
-                        name,
-                        lambda: self._choose(self.candidates(*key), probe),
-                    )
-                except errors.Unreachable as error:
-                    retrier.note_silence(error)
-                    raise
+                endpoints = self.candidates(*key)
+                selected = retrier.retrying(
+                    name, lambda: self._choose(endpoints, probe)
+                )
                 self._selected[key] = selected
         return selected
 

@@ -45,14 +45,14 @@ def probe(
             (min(timeouts.connect, 3.0), min(timeouts.read, 10.0)),
         )
     except errors.Unreachable as error:
-        error.unknown = True
+        error.unknown = endpoint.host
         raise
     if response.proxy and response.status in _OUT_OF_REACH:
         response.discard()
         refused = failures.refused(
             response.url, response.proxy, response.status
         )
-        refused.unknown = True
+        refused.unknown = endpoint.host
         raise refused
     if response.status == 400 or (
         response.status in urls.REDIRECTS and not _is_elsewhere(response)

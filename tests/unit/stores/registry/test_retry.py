@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import email.utils
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from imageprep_client import errors, retry
+from imageprep_client.http.transport import Timeouts
 from imageprep_client.oci import digest as digests
 from imageprep_client.retry import ONE_ATTEMPT, RetryPolicy
 from imageprep_client.stores.registry import errors as answers
@@ -22,6 +24,7 @@ from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content
+from imageprep_client.testing.answers import Behaviour
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Bearer
 from imageprep_client.testing.registry import RegistryServer
@@ -509,6 +512,62 @@ def test_never_reached_by_many(
         assert isinstance(future.exception(), errors.Unreachable)
     assert len(connections) == 5 * len(hosts.candidates(name))
     assert len(observer.retries) == 4
+
+
+def test_silent_token_server(
+    server: RegistryServer, observer: Recorder
+) -> None:
+    """A token server that is out of reach is so for all repositories."""
+    port = servers.free_port()
+    server.gate = Bearer(realm=f"http://127.0.0.1:{port}/token")
+    policy = RetryPolicy(attempts=12, base=0)
+    with RegistryClient(policy=policy, observer=observer) as client:
+        for number in range(3):
+            store = client.store(server.host, f"ns/{number}")
+            with pytest.raises(errors.Unreachable, match=f":{port}: ") as told:
+                store.resolve("latest")
+            assert told.value.hint is not None
+    assert len(observer.retries) == 4
+
+
+def test_silent_storage(
+    server: RegistryServer, image: content.Image, observer: Recorder
+) -> None:
+    """Storage that is out of reach does not hold up manifests."""
+    port = servers.free_port()
+    server.behaviour = Behaviour(redirect_blobs=f"http://127.0.0.1:{port}/")
+    policy = RetryPolicy(attempts=12, base=0)
+    with RegistryClient(policy=policy, observer=observer) as client:
+        store = client.store(server.host, "ns/name")
+        for layer in image.parts:
+            with pytest.raises(errors.Unreachable, match=f":{port}: "):
+                store.fetch(layer.descriptor).close()
+        assert store.resolve("latest") == image.descriptor
+    assert len(observer.retries) == 4
+
+
+def test_mute_token_server(server: RegistryServer) -> None:
+    """Threads that wait for it at the same time make one attempt together."""
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=200) as mute,
+        RegistryClient(
+            policy=RetryPolicy(base=0),
+            timeouts=Timeouts(read=0.3),
+        ) as client,
+        ThreadPoolExecutor(threads := 8) as pool,
+    ):
+        port = mute.getsockname()[1]
+        server.gate = Bearer(realm=f"http://127.0.0.1:{port}/token")
+        stores = [client.store(server.host, f"ns/{n}") for n in range(40)]
+        for future in [pool.submit(s.resolve, "latest") for s in stores]:
+            assert isinstance(future.exception(), errors.Unreachable)
+        mute.setblocking(False)
+        made = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                mute.accept()[0].close()
+                made += 1
+    assert made <= retry.AT_SILENT_SERVERS * threads
 
 
 def test_not_reached_any_more(

@@ -384,7 +384,7 @@ class Lister(Command, command.Lister):
         data: Any,
     ) -> int:
         given.check_columns(parsed_args, column_names)
-        data = map(output.plain, data)
+        data = (output.plain(row, parsed_args.formatter) for row in data)
         with self.showing():
             if parsed_args.formatter == "table":
                 column_names, data = output.for_people(
@@ -405,7 +405,7 @@ class ShowOne(Command, command.ShowOne):
         data: Any,
     ) -> int:
         given.check_columns(parsed_args, column_names)
-        data = output.plain(data)
+        data = output.plain(data, parsed_args.formatter)
         with self.showing():
             if parsed_args.formatter == "table":
                 data = output.shown(data)

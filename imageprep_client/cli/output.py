@@ -94,11 +94,23 @@ def for_people(
     ]
 
 
-def plain(row: Iterable[Any]) -> tuple[Any, ...]:
-    """The same cells, members of enumerations as text, which YAML needs."""
-    return tuple(
+def plain(row: Iterable[Any], format: str) -> tuple[Any, ...]:
+    """The same cells as a format can have them.
+
+    Members of enumerations are text, which YAML needs. JSON and YAML have
+    null in place of a text that is empty.
+    """
+    cells = (
         cell.value if isinstance(cell, enum.Enum) else cell for cell in row
     )
+    if format not in ("json", "yaml"):
+        return tuple(cells)
+    return tuple(None if _value(cell) == "" else cell for cell in cells)
+
+
+def _value(cell: Any) -> Any:
+    is_column = isinstance(cell, FormattableColumn)
+    return cell.machine_readable() if is_column else cell
 
 
 def shown(row: Iterable[Any]) -> tuple[Any, ...]:
@@ -109,13 +121,7 @@ def shown(row: Iterable[Any]) -> tuple[Any, ...]:
 def for_csv(data: Iterable[Sequence[Any]]) -> Iterable[Sequence[Any]]:
     """The same rows with unknown values as None, which cliff leaves empty."""
     return (
-        tuple(
-            None
-            if isinstance(cell, FormattableColumn)
-            and cell.machine_readable() is None
-            else cell
-            for cell in row
-        )
+        tuple(None if _value(cell) is None else cell for cell in row)
         for row in data
     )
 
@@ -166,7 +172,7 @@ def _place(row: Row) -> str:
     """The destination without the path that it shares with the source."""
     path = _TAG.sub("", row.destination or "").split("/")
     source = _TAG.sub("", row.source).split("/")
-    while path and source and path[-1] == source[-1]:
+    while path[1:] and source and path[-1] == source[-1]:
         del path[-1], source[-1]
     return "/".join(path).rstrip("/")
 

@@ -116,7 +116,7 @@ def test_verify_broken_tree(
             "Repository": "ns/api",
             "Name": stray,
             "Problem": "unreferenced",
-            "Needed by": "",
+            "Needed by": None,
         },
     ]
 

@@ -10,7 +10,8 @@ from typing import Any, cast
 import pytest
 from osc_lib import shell
 
-from imageprep_client.cli import base, columns
+from imageprep_client.cli import base, columns, output
+from imageprep_client.client.images import Row
 from imageprep_client.observer import ImageOutcome
 
 HOSTILE = "Fedora\x1b]0;owned\x07\r\x9b2J\u202e"
@@ -20,10 +21,11 @@ class _Shown(base.ShowOne):
     """Shows what an image calls itself."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        return ("distribution", "volumes", "outcome"), (
+        return ("distribution", "volumes", "outcome", "boot"), (
             HOSTILE,
             columns.Rows([{"name": HOSTILE}]),
             ImageOutcome.COPIED,
+            "",
         )
 
 
@@ -31,8 +33,13 @@ class _Listed(base.Lister):
     """Lists it."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        return ("Name", "Problems", "Outcome"), [
-            (HOSTILE, columns.Sentences([HOSTILE]), ImageOutcome.COPIED)
+        return ("Name", "Problems", "Outcome", "Reason"), [
+            (
+                HOSTILE,
+                columns.Sentences([HOSTILE]),
+                ImageOutcome.COPIED,
+                columns.Hidden(""),
+            )
         ]
 
 
@@ -85,3 +92,36 @@ def test_characters_that_the_locale_lacks(
     for kind in (_Shown, _Listed):
         _shown(kind, format, stdout)
     assert b"Fedora \\u5357" in written.getvalue()
+
+
+@pytest.mark.parametrize("kind", [_Shown, _Listed])
+def test_empty_text(kind: type[_Shown] | type[_Listed]) -> None:
+    """Programs get null for what is unknown, and tables leave it out."""
+    for format in "json", "yaml":
+        stdout = io.StringIO()
+        _shown(kind, format, stdout)
+        assert ": null" in stdout.getvalue()
+    stdout = io.StringIO()
+    _shown(kind, "table", stdout)
+    assert "None" not in stdout.getvalue()
+    assert "Reason" not in stdout.getvalue()
+
+
+def test_source_as_a_destination() -> None:
+    """A copy in its own source is shown at the registry, not nowhere."""
+    name = "a.example.com/ns/nova:1"
+    rows = [
+        Row(
+            image=name,
+            source=name,
+            destination=place,
+            outcome=ImageOutcome.PRESENT,
+        )
+        for place in (name, "b.example.com/ns/nova:1")
+    ]
+    names, data = output.copies(rows)
+    column = names.index("Destination")
+    assert [cast(columns.Brief, row[column]).brief() for row in data] == [
+        "a.example.com",
+        "b.example.com",
+    ]

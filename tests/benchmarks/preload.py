@@ -26,7 +26,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Self
+from types import MappingProxyType
+from typing import Any, Self
 
 import yaml
 
@@ -121,6 +122,30 @@ def main() -> int:
     return int(not rows.is_met)
 
 
+def _request(
+    nodes: Nodes,
+    host: str,
+    found: images.ImageSet,
+    sites: Mapping[str, str] = MappingProxyType({}),
+    **options: Any,
+) -> PreloadRequest:
+    """All images of a registry for all nodes.
+
+    :param sites: the registries of groups of nodes.
+    """
+    names = [
+        Reference.parse(f"{host}/{image.repository}:current")
+        for image in found.images
+    ]
+    return PreloadRequest(
+        inventories=[str(nodes.inventory)],
+        lists={"all": names},
+        others=(),
+        sites={name: Location.parse(place) for name, place in sites.items()},
+        **options,
+    )
+
+
 def _measure(
     work: pathlib.Path,
     found: images.ImageSet,
@@ -134,10 +159,6 @@ def _measure(
         servers.docker_registry(work / "one", access_log=True) as one,
         servers.docker_registry(work / "two", access_log=True) as two,
     ):
-        names = [
-            Reference.parse(f"{source.host}/{image.repository}:current")
-            for image in found.images
-        ]
         sizes = {
             blob.descriptor.digest: blob.descriptor.size
             for image in found.images
@@ -148,19 +169,11 @@ def _measure(
         def run(
             nodes: Nodes, on_node: Callable[[NodeRow], object] = _ignore
         ) -> PreloadResult:
-            result = Preloading().preload(
-                PreloadRequest(
-                    inventories=[str(nodes.inventory)],
-                    lists={"all": names},
-                    others=(),
-                    sites={
-                        "one": Location.parse(one.host),
-                        "two": Location.parse(two.host),
-                    },
-                    nodes_per_registry=_WINDOW,
-                ),
-                on_node=on_node,
+            sites = {"one": one.host, "two": two.host}
+            request = _request(
+                *(nodes, source.host, found, sites), nodes_per_registry=_WINDOW
             )
+            result = Preloading().preload(request, on_node=on_node)
             bad = [r for r in result.nodes if r.state not in _GOOD]
             if bad:
                 raise site.NotMeasured(str(bad[0]))
@@ -398,21 +411,7 @@ def _rate(work: pathlib.Path) -> tuple[float, float]:
         try:
             result = Preloading(
                 RegistryOptions(insecure_registries=(_AWAY,))
-            ).preload(
-                PreloadRequest(
-                    inventories=[str(nodes.inventory)],
-                    lists={
-                        "all": [
-                            Reference.parse(
-                                f"{_AWAY}/{image.repository}:current"
-                            )
-                            for image in found.images
-                        ]
-                    },
-                    others=(),
-                    rate=_RATE,
-                )
-            )
+            ).preload(_request(nodes, _AWAY, found, rate=_RATE))
         finally:
             for name, value in before.items():
                 os.environ.pop(name)
@@ -462,24 +461,9 @@ def _death(work: pathlib.Path, command: str) -> tuple[float, float]:
             if row.host == "d1" and row.error:
                 named.append(time.time())
 
+        sites = {"one": one.host, "two": two.host}
         result = Preloading().preload(
-            PreloadRequest(
-                inventories=[str(nodes.inventory)],
-                lists={
-                    "all": [
-                        Reference.parse(
-                            f"{source.host}/{i.repository}:current"
-                        )
-                        for i in found.images
-                    ]
-                },
-                others=(),
-                sites={
-                    "one": Location.parse(one.host),
-                    "two": Location.parse(two.host),
-                },
-            ),
-            on_node=note,
+            _request(nodes, source.host, found, sites), on_node=note
         )
         died = float(moment.read_text())
     states = {row.host: row.state for row in result.nodes}

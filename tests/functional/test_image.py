@@ -318,13 +318,6 @@ def test_delete_asks(
     assert list(tree.store(NAME).tags()) == ["17.1", "latest"]
 
 
-class Terminal(io.StringIO):
-    """Somebody who answers."""
-
-    def isatty(self) -> bool:
-        return True
-
-
 @pytest.mark.parametrize(
     ("answer", "status"), [("y\n", 0), ("Yes\n", 0), ("\n", 2), ("", 2)]
 )
@@ -336,7 +329,7 @@ def test_delete_asks_at_a_terminal(
     status: int,
 ) -> None:
     """Only a yes deletes; the question names the place as well."""
-    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    monkeypatch.setattr("sys.stdin", base.Terminal(answer))
     openstack(
         *DELETE,
         *TREE,

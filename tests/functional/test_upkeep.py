@@ -6,7 +6,6 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from unittest import mock
 
 import pytest
 
@@ -466,10 +465,7 @@ def test_prune_asks_at_a_terminal(
     left: int,
 ) -> None:
     """The question says how much goes and stays; only a yes deletes."""
-    terminal = mock.create_autospec(io.TextIOWrapper, instance=True)
-    terminal.isatty.return_value = True
-    terminal.readline.return_value = answer
-    monkeypatch.setattr("sys.stdin", terminal)
+    monkeypatch.setattr("sys.stdin", base.Terminal(answer))
     openstack(
         *PRUNE[:2],
         *TREE,

@@ -175,16 +175,14 @@ def test_file_size(problem, monkeypatch):
     assert "is larger than 10 bytes" in str(problem("x" * 11))
 
 
-def test_missing_file(tmp_path):
-    """A file that is not there is named."""
-    with pytest.raises(errors.InvalidFile, match=r"no\.j2: no such file"):
-        catalog.load("zed").with_template(str(tmp_path / "no.j2"))
-
-
-def test_directory(tmp_path):
-    """A directory is no template."""
-    with pytest.raises(errors.InvalidFile, match="is a directory"):
-        catalog.load("zed").with_template(str(tmp_path))
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [("no.j2", r"no\.j2: no such file"), (".", "is a directory")],
+)
+def test_unreadable_file(tmp_path, name, problem):
+    """A file that is not there, or is a directory, is named."""
+    with pytest.raises(errors.InvalidFile, match=problem):
+        catalog.load("zed").with_template(str(tmp_path / name))
 
 
 def test_unreadable_include(problem, tmp_path):

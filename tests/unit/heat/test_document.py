@@ -262,30 +262,20 @@ def test_read(tmp_path):
     assert document.read(str(path)) == {"a": 1}
 
 
-def test_missing_file():
-    """The message names the file."""
-    with pytest.raises(errors.InvalidFile, match=r"no/such\.yaml: no such"):
-        document.read("no/such.yaml")
-
-
-def test_directory_as_file(tmp_path):
-    """A directory is no file."""
-    with pytest.raises(errors.InvalidFile, match="is a directory"):
-        document.read(str(tmp_path))
-
-
-def test_unreadable_file(tmp_path):
-    """The reason of the system is in the message."""
-    path = tmp_path / "loop.yaml"
-    path.symlink_to(path)
-    with pytest.raises(errors.InvalidFile, match="cannot be read: too many"):
-        document.read(str(path))
-
-
-def test_impossible_path():
-    """A path that the system cannot have is the file's error."""
-    with pytest.raises(errors.InvalidFile, match="no file name"):
-        document.read("a\0b")
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("no.yaml", r"no\.yaml: no such"),
+        (".", "is a directory"),
+        ("loop.yaml", "cannot be read: too many"),
+        ("a\0b", "no file name"),
+    ],
+)
+def test_unreadable_file(tmp_path, name, problem):
+    """The file is named, and the reason of the system."""
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    with pytest.raises(errors.InvalidFile, match=problem):
+        document.read(str(tmp_path / name))
 
 
 def test_pipe():

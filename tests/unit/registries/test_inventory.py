@@ -80,50 +80,34 @@ def test_images_below_a_path(registry: MemoryRegistry) -> None:
     assert images(registry, "ns") == [("ns", "1"), ("ns/a", "1")]
 
 
-class Emptied(MemoryStore):
-    """As registries answer for what has lost its last tag."""
+def unlisted(error: errors.StoreError) -> type[MemoryStore]:
+    """A kind of store whose lists of tags end in this error."""
 
-    def tags(self):
-        raise errors.NotFound("no tags")
+    class Unlisted(MemoryStore):
+        def tags(self):
+            raise error
 
-
-class Denied(MemoryStore):
-    """One that is not for us."""
-
-    def tags(self):
-        raise errors.AccessDenied("403")
+    return Unlisted
 
 
-class Failing(MemoryStore):
-    """One whose registry has a bad day."""
-
-    def tags(self):
-        raise errors.ServerFault("500")
+#: The registry answers all but the list.
+ISOLATED = errors.ServerFault("500")
+ISOLATED.isolated = True
+KINDS = [
+    unlisted(errors.AccessDenied("403")),
+    unlisted(ISOLATED),
+    unlisted(errors.Refused("405")),
+]
 
 
 def test_emptied_repository(registry: MemoryRegistry) -> None:
     """A repository without tags has no images."""
     put(registry.store("a"), IMAGE, "1")
-    assert images(registry, kind=Emptied) == []
+    emptied = unlisted(errors.NotFound("no tags"))
+    assert images(registry, kind=emptied) == []
 
 
-class Broken(MemoryStore):
-    """One whose lists fail, while its registry answers all else."""
-
-    def tags(self):
-        error = errors.ServerFault("500")
-        error.isolated = True
-        raise error
-
-
-class Unlisted(MemoryStore):
-    """One whose registry keeps no lists."""
-
-    def tags(self):
-        raise errors.Refused("405")
-
-
-@pytest.mark.parametrize("kind", [Denied, Broken, Unlisted])
+@pytest.mark.parametrize("kind", KINDS, ids=["403", "500", "405"])
 def test_lists_that_alone_fail(
     registry: MemoryRegistry, kind: type[MemoryStore]
 ) -> None:
@@ -147,7 +131,7 @@ def test_lists_that_alone_fail(
     assert unknown.startswith("the tags are not known: ")
 
 
-@pytest.mark.parametrize("kind", [Denied, Broken, Unlisted])
+@pytest.mark.parametrize("kind", KINDS, ids=["403", "500", "405"])
 def test_lists_that_all_fail(
     registry: MemoryRegistry, kind: type[MemoryStore]
 ) -> None:
@@ -164,7 +148,7 @@ def test_failing_repository(registry: MemoryRegistry) -> None:
     """A registry that answers nothing gives no list."""
     put(registry.store("a"), IMAGE, "1")
     with pytest.raises(errors.ServerFault):
-        images(registry, kind=Failing)
+        images(registry, kind=unlisted(errors.ServerFault("500")))
 
 
 def test_image(registry: MemoryRegistry) -> None:

@@ -284,6 +284,7 @@ class TestDisk:
     def test_flush_of_nothing(self, tree: ImageServeTree) -> None:
         """There is nothing to flush in a tree that is not there."""
         tree.flush()
+        assert not tree.path.exists()
 
     def test_free_space(self, tree: ImageServeTree, tmp_path: Path) -> None:
         """Room is what an ordinary user has, before the tree is made."""

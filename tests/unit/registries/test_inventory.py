@@ -33,11 +33,20 @@ def images(
     prefix: str = "",
     observer: Observer | None = None,
     kind: type[MemoryStore] = MemoryStore,
+    only: str = "",
     attached: bool = False,
 ) -> list[tuple[str, str]]:
+    """The images that are listed.
+
+    :param kind: of the repositories, or of `only` one.
+    """
+
+    def store(name: str) -> MemoryStore:
+        return (kind if only in ("", name) else MemoryStore)(registry, name)
+
     return inventory.images(
         registry,
-        lambda name: kind(registry, name),
+        store,
         prefix=prefix,
         attached=attached,
         concurrency=3,
@@ -115,14 +124,7 @@ def test_lists_that_alone_fail(
     for name in ("a", "b"):
         put(registry.store(name), IMAGE, "1")
     observer = Recorder()
-    listed = inventory.images(
-        registry,
-        lambda name: (kind if name == "a" else MemoryStore)(registry, name),
-        prefix="",
-        attached=False,
-        concurrency=3,
-        observer=observer,
-    )
+    listed = images(registry, kind=kind, only="a", observer=observer)
     assert listed == [("b", "1")]
     found = inspect(kind(registry, "a"), observer=observer)
     assert (found.digest, found.tags) == (IMAGE.descriptor.digest, ())
@@ -145,10 +147,12 @@ def test_lists_that_all_fail(
 
 
 def test_failing_repository(registry: MemoryRegistry) -> None:
-    """A registry that answers nothing gives no list."""
-    put(registry.store("a"), IMAGE, "1")
+    """Of a registry that fails the images that it still lists are not all."""
+    for name in ("a", "b"):
+        put(registry.store(name), IMAGE, "1")
+    failing = unlisted(errors.ServerFault("500"))
     with pytest.raises(errors.ServerFault):
-        images(registry, kind=unlisted(errors.ServerFault("500")))
+        images(registry, kind=failing, only="a")
 
 
 def test_image(registry: MemoryRegistry) -> None:

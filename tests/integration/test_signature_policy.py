@@ -35,6 +35,7 @@ IMAGE = content.image("signed")
 OTHER = content.image("another")
 NAME = "ns/app"
 ARTIFACT = "application/vnd.dev.cosign.artifact.sig.v1+json"
+Requirement = Mapping[str, object]
 _GPG = ("gpg", "--batch", "--no-tty", "--passphrase", "")
 
 
@@ -376,11 +377,11 @@ def test_all_requirements_have_to_be_met(site: Site) -> None:
 
 
 @pytest.fixture
-def signer(site: Site) -> tuple[Site, Mapping[str, object]]:
-    """The site, and the requirement of the vendor's key."""
+def vendor(site: Site) -> Requirement:
+    """The requirement of the vendor's key."""
     ring = site.home / "vendor.gpg"
     ring.write_bytes(site.gpg("--armor", "--export", "vendor@example.com"))
-    return site, {
+    return {
         "type": "signedBy",
         "keyType": "GPGKeys",
         "keyPath": str(ring),
@@ -394,9 +395,8 @@ def gpg_signed(site: Site, payload: bytes, user: str, *more: str) -> bytes:
     return site.gpg(*more, "--local-user", user, "--sign", data=payload)
 
 
-def test_signed_by_skopeo(signer: tuple[Site, Mapping[str, object]]) -> None:
+def test_signed_by_skopeo(site: Site, vendor: Requirement) -> None:
     """An image that skopeo signed with GPG is accepted."""
-    site, requirement = signer
     policy = site.home / "any.json"
     policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
     programs.run(
@@ -406,7 +406,7 @@ def test_signed_by_skopeo(signer: tuple[Site, Mapping[str, object]]) -> None:
         f"docker://{site.name}",
         env=site.environment,
     )
-    assert site.both(requirement)
+    assert site.both(vendor)
     assert "signedBy" in site.accepted
 
 
@@ -420,24 +420,23 @@ def test_signed_by_skopeo(signer: tuple[Site, Mapping[str, object]]) -> None:
     ],
 )
 def test_gpg_claims(
-    signer: tuple[Site, Mapping[str, object]],
+    site: Site,
+    vendor: Requirement,
     payload: tuple[str, str, str],
     accepted: bool,
 ) -> None:
     """A GPG signature counts for its name, digest and kind only."""
-    site, requirement = signer
     name, digest, kind = payload
     text = claim(name.replace("{name}", site.name), digest, kind)
     site.write(1, gpg_signed(site, text, "vendor@example.com"))
-    assert site.both(requirement) is accepted
+    assert site.both(vendor) is accepted
 
 
 @pytest.mark.parametrize("user", ["vendor", "other"])
 def test_signatures_of_the_registry(
-    signer: tuple[Site, Mapping[str, object]], user: str
+    site: Site, vendor: Requirement, user: str
 ) -> None:
     """A registry may keep signatures itself, as Pulp does."""
-    site, requirement = signer
     shutil.rmtree(site.home / ".config/containers/registries.d")
     mark = Fault(
         path="^/v2/",
@@ -460,7 +459,7 @@ def test_signatures_of_the_registry(
         server.faults.add(
             Fault(path="^/extensions/v2/", status=200, body=body, times=None)
         )
-        assert site.both(requirement) is (user == "vendor")
+        assert site.both(vendor) is (user == "vendor")
 
 
 def test_expired_gpg_key(site: Site) -> None:
@@ -478,42 +477,35 @@ def test_expired_gpg_key(site: Site) -> None:
     assert "has expired" in site.refusal(site.home / "policy.json")
 
 
-def test_second_gpg_key(signer: tuple[Site, Mapping[str, object]]) -> None:
+def test_second_gpg_key(site: Site, vendor: Requirement) -> None:
     """A key that is not in the keyring of the policy does not count."""
-    site, requirement = signer
     text = claim(site.name, kind=ATOMIC)
     site.write(1, gpg_signed(site, text, "other@example.com"))
-    assert not site.both(requirement)
+    assert not site.both(vendor)
     site.write(2, gpg_signed(site, text, "vendor@example.com"))
-    assert site.both(requirement)
+    assert site.both(vendor)
 
 
-def test_many_gpg_signatures(
-    signer: tuple[Site, Mapping[str, object]],
-) -> None:
+def test_many_gpg_signatures(site: Site, vendor: Requirement) -> None:
     """The last of 127 signatures counts; with one more, none does."""
-    site, requirement = signer
     text = claim(site.name, kind=ATOMIC)
     other = gpg_signed(site, text, "other@example.com")
-    vendor = gpg_signed(site, text, "vendor@example.com")
+    good = gpg_signed(site, text, "vendor@example.com")
     for number in range(1, 127):
         site.write(number, other)
-    site.write(127, vendor)
-    assert site.both(requirement)
+    site.write(127, good)
+    assert site.both(vendor)
     site.forget()
-    site.write(128, vendor)
-    assert not site.both(requirement)
+    site.write(128, good)
+    assert not site.both(vendor)
 
 
-def test_json_in_the_lookaside(
-    signer: tuple[Site, Mapping[str, object]],
-) -> None:
+def test_json_in_the_lookaside(site: Site, vendor: Requirement) -> None:
     """Beside JSON that is no signature a good one does not count either."""
-    site, requirement = signer
     text = claim(site.name, kind=ATOMIC)
     site.write(1, gpg_signed(site, text, "vendor@example.com"))
     site.write(2, b'{"no": "signature"}')
-    assert not site.both(requirement)
+    assert not site.both(vendor)
 
 
 def test_again_without_requests(site: Site) -> None:
@@ -580,27 +572,23 @@ def test_index_and_its_images_are_verified(site: Site) -> None:
         )
 
 
-def test_signature_without_end(
-    signer: tuple[Site, Mapping[str, object]],
-) -> None:
+def test_signature_without_end(site: Site, vendor: Requirement) -> None:
     """A message that decompresses without end is stopped, in little room."""
-    site, requirement = signer
     bomb = gpg_signed(
         *(site, bytes(64 << 20), "vendor@example.com"),
         *("--compress-algo", "bzip2"),
     )
     assert len(bomb) < 4096
     site.write(1, bomb)
-    policy = site.policy({"default": [requirement]})
+    policy = site.policy({"default": [vendor]})
     assert "gpgv: too much output" in site.refusal(policy)
 
 
 @pytest.mark.parametrize("redirects", [False, True])
 def test_lookaside_over_http(
-    signer: tuple[Site, Mapping[str, object]], redirects: bool
+    site: Site, vendor: Requirement, redirects: bool
 ) -> None:
     """Signatures in a lookaside of a web server count."""
-    site, requirement = signer
     text = claim(site.name, kind=ATOMIC)
     site.write(1, gpg_signed(site, text, "other@example.com"))
     site.write(2, gpg_signed(site, text, "vendor@example.com"))
@@ -608,7 +596,7 @@ def test_lookaside_over_http(
         if redirects:
             front.redirect = f"{behind.url}{{path}}"
         site.configure(front.url)
-        assert site.both(requirement)
+        assert site.both(vendor)
     prefix = f"/{NAME}@{IMAGE.descriptor.digest.replace(':', '=')}"
     asked = (behind if redirects else front).asked
     assert (f"{prefix}/signature-2", "") in asked
@@ -616,14 +604,13 @@ def test_lookaside_over_http(
 
 @pytest.mark.parametrize("status", [403, 500])
 def test_lookaside_that_fails(
-    signer: tuple[Site, Mapping[str, object]], status: int
+    site: Site, vendor: Requirement, status: int
 ) -> None:
     """A lookaside that does not answer never lets an image pass."""
-    site, requirement = signer
     with served(site.lookaside) as web:
         web.status = status
         site.configure(web.url)
-        assert not site.both(requirement)
+        assert not site.both(vendor)
         refusal = site.refusal(site.home / "policy.json")
     assert f"HTTP status {status}" in refusal
 
@@ -732,16 +719,15 @@ def test_hotfix_of_a_refused_image(site: Site, openstack: OpenStack) -> None:
 
 
 def test_signatures_are_carried(
-    signer: tuple[Site, Mapping[str, object]], openstack: OpenStack
+    site: Site, vendor: Requirement, openstack: OpenStack
 ) -> None:
     """Signatures in registry and lookaside go with an archive, and count."""
-    site, gpg = signer
     key = KINDS["ecdsa"]()
     site.sign(key)
     text = claim(site.name, kind=ATOMIC)
     site.write(1, gpg_signed(site, text, "vendor@example.com"))
     scopes = {
-        f"{site.registry.host}/{NAME}": [gpg, sigstore(site.public(key))]
+        f"{site.registry.host}/{NAME}": [vendor, sigstore(site.public(key))]
     }
     anything = [{"type": "insecureAcceptAnything"}]
     policy = site.policy(

@@ -112,6 +112,12 @@ class Stores:
     def destination(
         self, push_destination: str, repository: str
     ) -> base.Store:
+        if push_destination.startswith("oci-archive:"):
+            raise errors.InvalidArgument(
+                f"{push_destination}: an archive is only read",
+                hint="write one with run --carry, or layouts into"
+                " oci:DIRECTORY",
+            )
         home = self.changing(push_destination)
         if home is None:
             return self._registries.destination(push_destination, repository)

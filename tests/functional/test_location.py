@@ -247,6 +247,23 @@ def test_path_as_registry(site: Deployment, name: str, what: str) -> None:
     )
 
 
+def test_archive_as_a_destination(site: Deployment) -> None:
+    """An archive is no destination, even if it has the images already."""
+    site.environment()
+    site.run("--carry", "images.tar")
+    place = "oci-archive:images.tar"
+    told = f"{place}: an archive is only read\nhint: [^\n]*--carry[^\n]*"
+    site.run("--also-to", place, status=2, stderr=told)
+    image = f"{site.registry.host}/{IMAGE}:17.1"
+    site.openstack(
+        *("image-prepare", "push", image, "--registry-url", place),
+        status=2,
+        stderr=told,
+    )
+    site.environment(site.entry(push_destination=place))
+    site.run(status=2, stderr=told)
+
+
 def test_archive_in_no_directory(site: Deployment) -> None:
     """An archive that cannot be written is told before anything is read."""
     site.environment()

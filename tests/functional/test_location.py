@@ -264,6 +264,23 @@ def test_archive_as_a_destination(site: Deployment) -> None:
     site.run(status=2, stderr=told)
 
 
+def test_names_with_spaces_in_the_next_step(site: Deployment) -> None:
+    """The command can be copied into a shell."""
+    site.environment(site.entry(push_destination="oci:images"))
+    name = "my images"
+    default = ("image-prepare", "default", "--output-env-file", name)
+    for words, step in (
+        (default, f"openstack image-prepare run -e '{name}'"),
+        (site.words("--carry", name), f"run --from '{name}'"),
+        (
+            site.words("--output-env-file", name),
+            f"openstack overcloud deploy ... -e '{name}'",
+        ),
+    ):
+        told = site.openstack(*words, stderr=r"(.|\n)*").stderr
+        assert told.rstrip().endswith(step)
+
+
 def test_archive_in_no_directory(site: Deployment) -> None:
     """An archive that cannot be written is told before anything is read."""
     site.environment()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
 from imageprep_client.cli import base
 
@@ -56,7 +57,8 @@ class Default(base.Command):
             path = parsed_args.output_env_file
             self.summary = f"{path}: written"
             self.next_step = (
-                f"next: adapt it, then openstack image-prepare run -e {path}"
+                "next: adapt it, then openstack image-prepare run -e"
+                f" {shlex.quote(path)}"
             )
         if parsed_args.enable_registry_login:
             self._warn(parsed_args.local_push_destination)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -130,10 +131,12 @@ def _next_step(
     if carried:
         places.append(
             f"{wording.size(carried)} written to {parsed_args.carry}; next,"
-            f" at the site: run --from {parsed_args.carry}"
+            f" at the site: run --from {shlex.quote(parsed_args.carry)}"
         )
     elif path:
-        places.append(f"next: openstack overcloud deploy ... -e {path}")
+        places.append(
+            f"next: openstack overcloud deploy ... -e {shlex.quote(path)}"
+        )
     return "; ".join(places)
 
 

@@ -25,13 +25,17 @@ _SUFFIX = ".tar"
 def place(text: str) -> Location:
     """The place that a user names to read images from.
 
-    A path, or a name that ends with ``.tar``, is that of an archive.
+    A path, a file, or a name that ends with ``.tar``, is that of an archive.
 
     :raises InvalidReference: when it is no place for images.
     :raises InvalidArgument: when it is a directory without its kind.
     """
+    # Not at the top: most runs would wait for what they do not use.
+    from imageprep_client.stores.archive import parts
+
+    is_file = any(map(os.path.isfile, (text, parts.part(text, 0))))
     if text.startswith(("/", "./", "../")) or (
-        text.endswith(_SUFFIX) and ":" not in text
+        (is_file or text.endswith(_SUFFIX)) and ":" not in text
     ):
         return Location(f"oci-archive:{os.path.abspath(text)}")
     if ":" not in text and os.path.isdir(text):

@@ -281,6 +281,15 @@ def test_names_with_spaces_in_the_next_step(site: Deployment) -> None:
         assert told.rstrip().endswith(step)
 
 
+@pytest.mark.parametrize("words", [(), ("--split-size", "1")])
+def test_archive_of_any_name(site: Deployment, words: tuple[str, ...]) -> None:
+    """What a run has written is read by the name that it tells."""
+    site.environment(site.entry(push_destination="oci:images"))
+    site.run("--carry", "release-1", *words)
+    site.registry.close()
+    site.run("--from", "release-1")
+
+
 def test_archive_in_no_directory(site: Deployment) -> None:
     """An archive that cannot be written is told before anything is read."""
     site.environment()

@@ -36,12 +36,14 @@ _QCOW2_CLUSTER_BITS = range(9, 22)
 _POINTER = 8
 _MAX_L1 = 4 * 1024 * 1024
 _CONVERT = "convert it first: qemu-img convert -f {0} -O qcow2 ..."
-#: The first bytes of compressed files, and the programs that decompress them.
+#: The first bytes of compressed files, and the commands that decompress them.
 _COMPRESSED = {
-    decompression.GZIP: "gunzip",
-    decompression.XZ: "unxz",
-    decompression.ZSTD: "unzstd",
-    b"BZh": "bunzip2",
+    decompression.GZIP: "gunzip --keep",
+    decompression.XZ: "unxz --keep",
+    decompression.ZSTD: "unzstd --keep",
+    b"BZh": "bunzip2 --keep",
+    b"\x04\x22\x4d\x18": "unlz4 --keep",
+    b"PK\x03\x04": "unzip",
 }
 #: Endings of names, and the format that the content must have then.
 _ENDINGS = {".qcow2": "qcow2", ".qcow": "qcow2", ".vmdk": "vmdk"}
@@ -69,13 +71,13 @@ def inspect(file: io.BufferedReader, path: str, max_size: int) -> DiskFormat:
         )
     expected = _ENDINGS.get(os.path.splitext(path)[1].lower())
     head = os.pread(file.fileno(), _QCOW2.size, 0)
-    for magic, program in _COMPRESSED.items():
+    for magic, command in _COMPRESSED.items():
         if head.startswith(magic):
             raise errors.InvalidFile(
                 path,
                 "is compressed, and would be written to the disk of a node as"
                 " it is",
-                hint=f"decompress it first: {program} --keep ...",
+                hint=f"decompress it first: {command} ...",
             )
     if head.startswith(_QCOW2_MAGIC) and name != "qcow2":
         raise errors.InvalidFile(path, "has a qcow2 header that is cut short")

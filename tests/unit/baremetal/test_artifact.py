@@ -89,6 +89,8 @@ def test_tag_of_an_image(store: _Interrupted, tmp_path: Path) -> None:
         lzma.compress,
         bz2.compress,
         lambda content: b"\x28\xb5\x2f\xfd" + content,
+        lambda content: b"\x04\x22\x4d\x18" + content,
+        lambda content: b"PK\x03\x04" + content,
     ],
 )
 def test_compressed_disk(

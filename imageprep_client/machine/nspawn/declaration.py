@@ -184,7 +184,7 @@ def _environment(value: Value) -> dict[str, str]:
     for name, part in value.items():
         if not _VARIABLE.fullmatch(name):
             raise part.error("is not the name of a variable")
-        variables[name] = _text(part)
+        variables[name] = "" if part.data == "" else _text(part)
     return variables
 
 

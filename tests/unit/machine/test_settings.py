@@ -18,7 +18,7 @@ networks:
 binds:
   - /openstack/log
   - {source: "/openstack/a:b", target: /etc/keys, read_only: yes}
-environment: {LANG: C.UTF-8, TITLE: "two words"}
+environment: {LANG: C.UTF-8, TITLE: "two words", NONE: ""}
 limits: {memory: 4G, cpu: 150%, tasks: 4096}
 exec: {Hostname: www, LimitNOFILE: 65536}
 network: {Zone: osa}
@@ -39,7 +39,8 @@ def test_every_part_of_a_declaration(tmp_path: pathlib.Path) -> None:
     rendered = render(tmp_path, WHOLE)
     assert rendered.nspawn.partition("\n")[2] == (
         "[Exec]\nBoot=yes\nPrivateUsers=no\nEnvironment=LANG=C.UTF-8\n"
-        'Environment="TITLE=two words"\nHostname=www\nLimitNOFILE=65536\n'
+        'Environment="TITLE=two words"\nEnvironment=NONE=\n'
+        "Hostname=www\nLimitNOFILE=65536\n"
         "\n[Files]\nBind=/openstack/log:/openstack/log\n"
         "BindReadOnly=/openstack/a\\:b:/etc/keys\n"
         "\n[Network]\nVirtualEthernet=no\nMACVLAN=br-mgmt\n"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Self
 
 from imageprep_client import errors
 from imageprep_client.http.transport import Response
 from imageprep_client.retry import Retrier
-from imageprep_client.stores.base import CHUNK, Content
+from imageprep_client.stores.base import CHUNK, ClosingContent, Content
 
 _CONTENT_RANGE = re.compile(
     r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:[0-9]{1,18}|\*)"
@@ -22,7 +21,7 @@ _RESTARTS = 2
 Open = Callable[[int], Response]
 
 
-class Download:
+class Download(ClosingContent):
     """Reads a blob of `size` bytes, and resumes after broken connections.
 
     The next request continues where the last one broke. The caller verifies
@@ -80,12 +79,6 @@ class Download:
 
     def close(self) -> None:
         self._response.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
     def _resume(self, error: errors.StoreError) -> None:
         """Request the rest; give up after attempts without progress."""

@@ -20,6 +20,9 @@ from imageprep_client import errors
 
 _BODY = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
 _MAX_PAGES = 1000
+#: Seconds to connect and to wait for a response. Stores may take long to end
+#: an upload, and to delete an image, which some do before the response.
+_UPLOADING, _DELETING = (30.0, None), (30.0, 600.0)
 _BASE = frozenset(
     {
         *("id", "name", "status", "size", "disk_format", "container_format"),
@@ -115,6 +118,7 @@ class Glance:
             "PUT",
             f"/images/{identity}/file",
             data=data if size else b"",
+            timeout=_UPLOADING,
             headers={
                 "Content-Type": "application/octet-stream",
                 "X-OpenStack-Image-Size": str(size),
@@ -141,7 +145,7 @@ class Glance:
     def delete(self, identity: str) -> None:
         """Delete an image, which need not exist."""
         with contextlib.suppress(errors.NotFound):
-            self._ask("DELETE", f"/images/{identity}")
+            self._ask("DELETE", f"/images/{identity}", timeout=_DELETING)
 
     def _ask(
         self, method: str, path: str, may: int = 0, **options: Any
@@ -175,7 +179,7 @@ def _translated(what: str) -> Iterator[None]:
     try:
         yield
     except (
-        auth_errors.ConnectFailure,
+        auth_errors.ConnectionError,
         requests.ConnectionError,
         requests.Timeout,
     ) as error:

@@ -13,6 +13,10 @@ from imageprep_client.cloud import failures
 if TYPE_CHECKING:
     from openstack.connection import Connection
 
+#: Seconds in which a service has to answer; ``api_timeout`` of a cloud in
+#: ``clouds.yaml`` overrides it.
+_TIMEOUT = 30
+
 
 class ShellCommand(Protocol):
     """A command of the ``openstack`` shell.
@@ -27,6 +31,16 @@ class ShellCommand(Protocol):
     def app(self) -> Any: ...
 
 
+def _limit_time(app: Any) -> None:
+    """Set the timeout of a cloud that is configured without one."""
+    options = app.options
+    cloud = app.cloud_config.get_one(
+        options.cloud, validate=False, argparse=options
+    )
+    if cloud.config.get("api_timeout") is None:
+        options.api_timeout = _TIMEOUT
+
+
 def connect(command: ShellCommand) -> Connection:
     """Authenticate as the shell does, with all its ways to do so.
 
@@ -39,6 +53,7 @@ def connect(command: ShellCommand) -> Connection:
     """
     command.auth_required = True
     try:
+        _limit_time(command.app)
         command.app.prepare_to_run_command(command)
     # A cause may quote what the user configured, so none is chained.
     except auth_errors.ClientException as error:

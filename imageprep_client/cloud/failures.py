@@ -25,7 +25,7 @@ def of_keystone(error: auth_errors.ClientException) -> errors.CloudError:
         problem, hint = "keystone cannot be verified", _VERIFY
     elif isinstance(
         error,
-        auth_errors.ConnectFailure
+        auth_errors.ConnectionError
         | auth_errors.DiscoveryFailure
         | auth_errors.HttpServerError,
     ):

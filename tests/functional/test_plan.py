@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 import yaml
 
+from imageprep_client.cloud import connection
 from imageprep_client.plans import base as plans
 from tests.functional import base
 
@@ -302,3 +304,35 @@ def test_number(openstack: base.OpenStack, number: str) -> None:
         status=2,
         stderr=r"openstack [^\n]*is not a positive number\nhint: [^\n]*",
     )
+
+
+@pytest.mark.parametrize("configured", [True, False])
+def test_mute_keystone(
+    openstack: base.OpenStack,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    configured: bool,
+) -> None:
+    """Keystone that does not answer is given up, when the user wants it."""
+    monkeypatch.setattr(connection, "_TIMEOUT", 10_000 if configured else 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as keystone:
+        port = keystone.getsockname()[1]
+        cloud = {
+            "auth": {
+                "auth_url": f"http://127.0.0.1:{port}/v3",
+                **{"username": "u", "password": "p", "project_name": "p"},
+                **{"user_domain_id": "default"},
+                **{"project_domain_id": "default"},
+            },
+            **({"api_timeout": 0.5} if configured else {}),
+        }
+        (openstack.home / "clouds.yaml").write_text(
+            yaml.safe_dump({"clouds": {"mute": cloud}})
+        )
+        openstack(
+            *("--os-cloud", "mute", *LIST),
+            status=2,
+            stderr=r"Failed to discover[^\n]*\ncloud: keystone does not serve:"
+            rf" Request to http://127.0.0.1:{port}/v3[^\n]* timed out\n"
+            "hint: look at --os-auth-url",
+        )

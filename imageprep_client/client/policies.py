@@ -12,8 +12,16 @@ from imageprep_client import errors
 from imageprep_client.client.state import state_directory
 from imageprep_client.host import disk, inputs, owners
 from imageprep_client.http import urls
-from imageprep_client.http.transport import TLS, Timeouts, Transports
+from imageprep_client.http.transport import (
+    TLS,
+    Response,
+    Timeouts,
+    Transports,
+)
+from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import Reference
+from imageprep_client.retry import Retrier, RetryPolicy
+from imageprep_client.stores.registry import errors as answers
 from imageprep_client.trust import lookaside, policy
 from imageprep_client.trust.kept import KeptSignatures
 from imageprep_client.trust.lookaside import Lookasides
@@ -22,6 +30,8 @@ from imageprep_client.trust.trust import Trust
 
 _SYSTEM = "/etc/containers"
 _REDIRECTS = 5
+#: For web servers with signatures.
+_POLICY = RetryPolicy(attempts=6, cap=10.0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,6 +98,7 @@ class Opening:
     :param path: the policy file; None: that of the user or host.
     :param cacert: authorities of web servers to trust beside the system's.
     :param remote: whether lookasides on web servers may be asked.
+    :param observer: is told of attempts at them that failed.
     """
 
     def __init__(
@@ -96,8 +107,12 @@ class Opening:
         cacert: str | None = None,
         *,
         remote: bool = True,
+        observer: Observer | None = None,
     ) -> None:
         self._remote = remote
+        self._stop = threading.Event()
+        self._retrier = Retrier(_POLICY, observer or Observer(), self._stop)
+        self._answered: set[str] = set()
         self._home = pathlib.Path.home()
         self._transports = Transports(4)
         self._tls = TLS(ca_files=(cacert,) if cacert else ())
@@ -137,18 +152,24 @@ class Opening:
         )
 
     def close(self) -> None:
+        self._stop.set()
         self._transports.close()
         self._kept.close()
 
     def _fetch(self, url: str) -> bytes | None:
+        """A signature; None where there is none.
+
+        :raises StoreError: after all retries.
+        """
         if not self._remote:
             return None
+        return self._retrier.retrying(urls.shown(url), lambda: self._read(url))
+
+    def _read(self, url: str) -> bytes | None:
         for _ in range(_REDIRECTS):
             if urls.origin(url)[0] not in ("http", "https"):
                 break
-            response = self._transports.of(self._tls).send(
-                "GET", url, {}, None, Timeouts().pair
-            )
+            response = self._send(url)
             if response.status == 200:
                 return response.body(lookaside.MAX_SIZE)
             response.discard()
@@ -156,15 +177,37 @@ class Opening:
                 return None
             target = response.headers.get("Location", "")
             if response.status not in urls.REDIRECTS or not target:
-                raise errors.ServerFault(
-                    f"{urls.shown(url)}: HTTP status {response.status}",
-                    status=response.status,
-                )
+                raise _refusal(url, response)
             url = urls.follow(url, target, "signature")
         raise errors.ServerFault(
             f"{urls.shown(url)}: no signature can be read from there",
             temporary=False,
         )
+
+    def _send(self, url: str) -> Response:
+        server = urls.authority(url)
+        if server not in self._answered:
+            self._retrier.check(server)
+        transport = self._transports.of(self._tls)
+        try:
+            response = transport.send("GET", url, {}, None, Timeouts().pair)
+        except errors.Unreachable as error:
+            if server not in self._answered:
+                error.unknown = server
+            raise
+        self._answered.add(server)
+        return response
+
+
+def _refusal(url: str, response: Response) -> errors.ServerFault:
+    status = response.status
+    told = f"{urls.shown(url)}: HTTP status {status}"
+    if status in answers.LIMITED:
+        wait = answers.retry_after(response.headers)
+        return errors.TooManyRequests(told, retry_after=wait, status=status)
+    return errors.ServerFault(
+        told, status=status, temporary=answers.is_unwell(response)
+    )
 
 
 def _policy(

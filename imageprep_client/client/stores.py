@@ -73,7 +73,10 @@ class Stores:
             advise=undercloud.advice,
         )
         self._trust = policies.Opening(
-            options.signature_policy, options.cacert, remote=lookasides
+            options.signature_policy,
+            options.cacert,
+            remote=lookasides,
+            observer=observer,
         )
         self._trees: dict[str, ImageServeTree] = {}
         self._layouts: dict[str, LayoutRoot] = {}

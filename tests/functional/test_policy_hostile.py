@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from imageprep_client.client import policies
 from imageprep_client.testing import content
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
@@ -244,14 +246,6 @@ _MESSAGE = b"\x90" + bytes(100)
             "16777216 bytes of them",
             6,
         ),
-        (
-            lambda path: (
-                *(200, {"Content-Length": "999", "Connection": "close"}),
-                _MESSAGE,
-            ),
-            "closed with 898 bytes to come",
-            1,
-        ),
     ],
 )
 def test_odd_answers(
@@ -267,3 +261,43 @@ def test_odd_answers(
         site.registries_d("a.yaml", f"default-docker: {{lookaside: '{url}'}}")
         site.refused(reason)
     assert len(asked) <= requests
+
+
+_CUT = (200, {"Content-Length": "999", "Connection": "close"}, _MESSAGE)
+
+
+@pytest.mark.parametrize(
+    ("failures", "reason"),
+    [
+        (
+            [_CUT, (503, {}, b""), (429, {"Retry-After": "0"}, b"")],
+            "no signature",
+        ),
+        ([(500, {}, b"")] * 6, "HTTP status 500"),
+    ],
+)
+def test_failures_that_pass(
+    site: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    failures: list[tuple[int, dict[str, str], bytes]],
+    reason: str,
+) -> None:
+    """A web server that fails for now is asked again."""
+    policy = dataclasses.replace(policies._POLICY, base=0)
+    monkeypatch.setattr(policies, "_POLICY", policy)
+    (site.home / "key").write_bytes(b"no key")
+    site.requirement(**_GPG, keyPath=str(site.home / "key"))
+    left = list(failures)
+
+    def answer(path: str) -> tuple[int, dict[str, str], bytes]:
+        return left.pop(0) if left else (404, {}, b"")
+
+    with lookaside(answer) as (url, asked):
+        site.registries_d("a.yaml", f"default-docker: {{lookaside: '{url}'}}")
+        site.openstack(
+            *("image-prepare", "push", site.image, "--image-serve", "tree"),
+            *("--signature-policy", "policy.json"),
+            status=2,
+            stderr=f"(?s).*attempt 2 of 6 in 0 s\n.*{reason}.*",
+        )
+    assert len(asked) == min(len(failures) + 1, 6)

@@ -11,6 +11,8 @@ from imageprep_client.programs.around import around
 from imageprep_client.programs.process import Program, tail
 
 _DEFAULT = Path("/var/lib/lxc")
+#: The exit status of lxc-stop for a container that does not run.
+_NOT_RUNNING = 2
 _ENVIRONMENT = {"LC_ALL": "C.UTF-8"}
 
 
@@ -62,13 +64,17 @@ class LxcContainer:
         self._run("lxc-start", "--daemon")
 
     def stop(self, seconds: int) -> None:
-        """Stop it cleanly, or kill it after so many seconds.
+        """Stop it cleanly, or kill it after so many seconds; it need not run.
 
         :raises LxcError: when ``lxc-start`` is missing; the container then
             still runs.
         """
         _program("lxc-start").check_installed()
-        self._run("lxc-stop", f"--timeout={seconds}")
+        program = _program("lxc-stop")
+        words = (*self._words, f"--timeout={seconds}")
+        told = program.attempt(*words)
+        if told.status not in (0, _NOT_RUNNING):
+            raise program.failure(words, tail(told.stderr))
 
     def copy(self, new: str) -> None:
         """Copy the stopped container, with a snapshot of its root.

@@ -11,6 +11,7 @@ import shlex
 import signal
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -515,4 +516,37 @@ def test_export_and_replacement_by_commands(
         status=1,
         stderr="(?s).*the old root was restored.*",
     )
+    assert containers.answer(NAME) == f"1 {KEY}"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_ended_while_the_machine_stops(
+    containers: Containers, tmp_path: pathlib.Path, number: signal.Signals
+) -> None:
+    """A machine that was told to stop runs again: after SIGKILL with the next
+    command, else at once.
+    """
+    root = containers.add(NAME)
+    init = root / "sbin/init"
+    slow = "trap ': > /stopping; sleep 2; exit 0' PWR TERM"
+    init.write_text(init.read_text().replace("trap 'exit 0' PWR TERM", slow))
+    containers.start(NAME)
+    containers.answer(NAME)
+    child = os.fork()
+    if child == 0:  # pragma: no cover - it ends here
+        try:
+            replace(containers, tmp_path)
+        finally:
+            os._exit(3)
+    deadline = time.monotonic() + 60
+    while not (root / "stopping").exists():
+        assert time.monotonic() < deadline
+    os.kill(child, number)
+    os.waitpid(child, 0)
+    if number == signal.SIGKILL:
+        with pytest.raises(errors.InvalidArgument, match="no earlier root"):
+            changes(containers, tmp_path).rollback(None, None, PATIENCE)
+    # The stop that was begun would have ended by now.
+    time.sleep(3)
+    assert containers.is_running(NAME)
     assert containers.answer(NAME) == f"1 {KEY}"

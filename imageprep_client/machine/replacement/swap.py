@@ -139,6 +139,8 @@ class Swap:
                 f"{error}; the old root was restored", [], hint=error.hint
             ) from error
         except BaseException as error:
+            # The machine may be stopping.
+            self._record = self._record.at(Step.SWITCHING)
             self._restore(error)
             raise
         self._record = self._record.at(Step.KEPT)
@@ -187,9 +189,12 @@ def undo(
 ) -> None:
     """Give the machine its old root again, and start it if it ran."""
     root, beside = Path(record.root), Path(record.beside)
-    if record.new and identity(root) == record.new:
-        if runtime.leader() is not None:
-            runtime.stop(_SHORT)
+    is_new = bool(record.new) and identity(root) == record.new
+    # A machine that is told to stop does so, also when its command is killed.
+    stops = record.was_running and record.step is Step.SWITCHING
+    if (is_new or stops) and runtime.leader() is not None:
+        runtime.stop(_SHORT if is_new else Patience().stop)
+    if is_new:
         exchange(root, beside)
     if record.temporary:
         for path in (Path(record.temporary), beside):

@@ -368,19 +368,22 @@ class RegistrySession:
         transport = self._transport
         origin, server = urls.origin(url), urls.authority(url)
         if origin[1] != self._home[1]:
-            tls = self._hosts.tls_of(server)
-            transport = self._transports.of(tls)
-        if origin not in self._known:
-            self.retrier.check(server)
+            transport = self._transports.of(self._hosts.tls_of(server))
         name = f"{method} {what}"
         factor = transport.timeout_factor(url)
         seconds = self._timeout.of(name, len(body or b""), factor)
+        if origin not in self._known:
+            self.retrier.check(server)
+            # Other requests may have found that it is slow.
+            seconds = max(seconds, self._timeout.of(server, factor=factor))
         timeout = (self._connect_timeout, deadlines.bounded(seconds))
         begin = time.monotonic()
         try:
             response = transport.send(method, url, headers, body, timeout)
         except errors.Unreachable as error:
             if error.is_timeout:
+                # A server is not slow because this thread has no time left.
+                deadlines.check(failure=error)
                 self._timeout.exceeded(name, begin)
             if origin not in self._known:
                 error.unknown = server

@@ -13,7 +13,7 @@ import urllib.parse
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from imageprep_client import errors
+from imageprep_client import deadlines, errors
 from imageprep_client.http import urls
 from imageprep_client.http.transport import TLS
 from imageprep_client.oci import reference as references
@@ -25,6 +25,8 @@ from imageprep_client.stores.registry.endpoints.registries_conf import (
     RegistriesConf,
 )
 
+#: Seconds that a thread waits at once for another that selects an endpoint.
+_WAITING = 60.0
 _CERTS_D = (Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))
 
 
@@ -267,18 +269,27 @@ class Hosts:
             thread, and only if there are several endpoints.
         :param retrier: for the attempts; the other threads wait for them.
         :raises Unreachable: if none answers, as `probe` raised it.
+        :raises OutOfTime: if this thread has no time left.
         """
         key = (name, insecure)
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
-        with lock:
+        silent = None
+        if not lock.acquire(blocking=False):
+            silent = errors.Unreachable(f"{name}: no answer so far")
+            while not lock.acquire(timeout=deadlines.bounded(_WAITING)):
+                deadlines.check(failure=silent)
+        try:
             selected = self._selected.get(key)
             if selected is None:
+                deadlines.check(failure=silent)
                 endpoints = self.candidates(*key)
                 selected = retrier.retrying(
                     name, lambda: self._choose(endpoints, probe)
                 )
                 self._selected[key] = selected
+        finally:
+            lock.release()
         return selected
 
     @staticmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import urllib.parse
 
-from imageprep_client import errors
+from imageprep_client import deadlines, errors
 from imageprep_client.http import failures, urls
 from imageprep_client.http.transport import Response, Timeouts, Transports
 from imageprep_client.stores.registry import errors as answers
@@ -36,15 +36,18 @@ def probe(
         reach it.
     """
     asked = first or Request("GET", "/v2/", endpoint.host)
+    limits = min(timeouts.connect, 3.0), min(timeouts.read, 10.0)
     try:
         response = transports.of(endpoint.tls).send(
             asked.method,
             f"{endpoint.base}{asked.url}",
             {"User-Agent": USER_AGENT, **asked.headers},
             None,
-            (min(timeouts.connect, 3.0), min(timeouts.read, 10.0)),
+            (deadlines.bounded(limits[0]), deadlines.bounded(limits[1])),
         )
     except errors.Unreachable as error:
+        if error.is_timeout:
+            deadlines.check(failure=error)
         error.unknown = endpoint.host
         raise
     if response.proxy and response.status in _OUT_OF_REACH:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import datetime
 import email.utils
+import errno
 import socket
 import threading
 import time
@@ -15,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from imageprep_client import errors, retry
-from imageprep_client.http.transport import Timeouts
+from imageprep_client import deadlines, errors, retry
+from imageprep_client.http.transport import Timeouts, Transport
 from imageprep_client.oci import digest as digests
 from imageprep_client.retry import ONE_ATTEMPT, RetryPolicy
 from imageprep_client.stores.registry import errors as answers
@@ -568,6 +569,69 @@ def test_mute_token_server(server: RegistryServer) -> None:
                 mute.accept()[0].close()
                 made += 1
     assert made <= retry.AT_SILENT_SERVERS * threads
+
+
+@pytest.fixture
+def timeouts(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that each request may wait; none is answered."""
+    given: list[float] = []
+
+    def send(*arguments: Any) -> None:
+        *_, (_, read) = arguments
+        given.append(read)
+        time.sleep(read if read < 1 else 0)
+        raise errors.Unreachable("timed out", errno=errno.ETIMEDOUT)
+
+    monkeypatch.setattr(Transport, "send", send)
+    monkeypatch.setattr(retry, "_SILENCE", 0.0)
+    return given
+
+
+def test_slow_server(timeouts: list[float]) -> None:
+    """A server that never answered gets more time with each request."""
+    with RegistryClient(policy=ONE_ATTEMPT) as client:
+        for number in range(3):
+            store = client.store("reg.test:5000", f"ns/{number}")
+            with pytest.raises(errors.Unreachable):
+                store.resolve("latest")
+    assert timeouts == [10, 20, 40]
+
+
+@pytest.mark.parametrize("name", ["reg.test:5000", "localhost:5000"])
+def test_no_time_left(name: str, timeouts: list[float]) -> None:
+    """A short time for an image tells nothing of the registry."""
+    with RegistryClient(policy=RetryPolicy(base=0)) as client:
+        for number in range(4):
+            store = client.store(name, f"ns/{number}")
+            with (
+                pytest.raises(errors.OutOfTime, match="failure: timed out"),
+                deadlines.within(0.05, "image"),
+            ):
+                store.resolve("latest")
+        assert set(timeouts) == {0.1}
+        with pytest.raises(errors.Unreachable):
+            store.resolve("latest")
+    assert max(timeouts) > 9
+
+
+def test_waiting_for_the_attempts_of_others() -> None:
+    """An image does not wait longer than it may for those of another."""
+
+    def resolve(number: int) -> None:
+        with deadlines.within(0.5, "image"):
+            client.store(name, f"ns/{number}").resolve("latest")
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as mute,
+        RegistryClient() as client,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        name = f"127.0.0.1:{mute.getsockname()[1]}"
+        begin = time.monotonic()
+        for future in [pool.submit(resolve, number) for number in range(4)]:
+            with pytest.raises(errors.OutOfTime, match=f"failure: {name}: "):
+                future.result()
+    assert time.monotonic() - begin < 10
 
 
 def test_not_reached_any_more(

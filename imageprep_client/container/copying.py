@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from imageprep_client.container.additional import Additional
 from imageprep_client.container.discovery.queries import DestinationTags
@@ -116,27 +116,23 @@ class Copying:
             self.additional.copies(item, copy)
             for item, copy in zip(items, copies, strict=True)
         ]
-        results = list(
-            self._do(
-                engine.copy_to_several,
-                [*copies, *(copy for group in more for copy in group)],
-            )
+        results = self.run(
+            [*copies, *(copy for group in more for copy in group)],
+            independently=True,
         )
         further = iter(results[len(copies) :])
         for item, group in zip(items, more, strict=True):
             self.additional.note(item, [next(further) for _ in group])
         return results[: len(copies)]
 
-    def run(self, copies: Sequence[Copy]) -> Sequence[engine.CopyResult]:
-        """Run the copies, or estimate them in a dry run."""
-        return self._do(engine.copy_all, copies)
-
-    def _do(
-        self,
-        copy: Callable[..., Sequence[engine.CopyResult]],
-        copies: Sequence[Copy],
+    def run(
+        self, copies: Sequence[Copy], *, independently: bool = False
     ) -> Sequence[engine.CopyResult]:
-        return copy(
+        """Run the copies, or estimate them in a dry run.
+
+        :param independently: see `transfer.engine.copy_all`.
+        """
+        return engine.copy_all(
             copies,
             observer=self._observer,
             concurrency=self.concurrency,
@@ -144,6 +140,7 @@ class Copying:
             dry_run=self._request.dry_run,
             known=self._content,
             checks=self._checks,
+            independently=independently,
         )
 
 

@@ -55,13 +55,14 @@ def fill(
         for one in wanted
     ]
     results = (
-        engine.copy_to_several(
+        engine.copy_all(
             copies,
             observer=observer,
             concurrency=concurrency,
             keep_going=True,
             dry_run=dry_run,
             known=known,
+            independently=True,
         )
         if copies
         else []

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 
 from imageprep_client import errors
-from imageprep_client.observer import BlobOutcome, Observer, Phase
+from imageprep_client.observer import BlobOutcome, Phase
 from imageprep_client.stores import base
 from imageprep_client.transfer.copies import (
     BlobCopy,
@@ -20,9 +20,9 @@ from imageprep_client.transfer.copies import (
     Transferred,
     Unprobed,
 )
-from imageprep_client.transfer.fanout import FanOut, Passed
+from imageprep_client.transfer.fanout import Passed
 from imageprep_client.transfer.image_time import ImageTime
-from imageprep_client.transfer.known import KnownContent
+from imageprep_client.transfer.run import Run
 from imageprep_client.transfer.stream import SideError, Streams
 from imageprep_client.transfer.workers import LOCAL, Workers
 
@@ -93,24 +93,14 @@ def _lane(copy: BlobCopy, *, streams: bool = True) -> str:
 
 
 class BlobTransfers:
-    """Transfers the blobs of a run.
+    """Transfers the blobs of a run."""
 
-    :param known: content that need not be fetched.
-    :param fanout: the streams that are shared with other destinations.
-    """
-
-    def __init__(
-        self,
-        workers: Workers,
-        observer: Observer,
-        known: KnownContent,
-        fanout: FanOut | None,
-    ) -> None:
+    def __init__(self, run: Run, workers: Workers) -> None:
         self._workers = workers
-        self._observer = observer
+        self._observer = run.observer
         self._lock = threading.Lock()
-        self._fanout = fanout
-        self._streams = Streams(workers, observer, known, fanout)
+        self._fanout = run.fanout
+        self._streams = Streams(run, workers)
         # Registries that probably mount only blobs of images, as one of them
         # did not find a repository that has the blob, and what waits for one.
         self._mounts_of_images: set[str] = set()

@@ -30,12 +30,9 @@ from imageprep_client.transfer import graph as graphs
 from imageprep_client.transfer.blobs import BlobTransfers
 from imageprep_client.transfer.copies import Copy, ImageCopy
 from imageprep_client.transfer.fanout import FanOut
-from imageprep_client.transfer.known import (
-    Answers,
-    KeepsChecks,
-    KnownContent,
-)
-from imageprep_client.transfer.preflight import Preflight, Probing
+from imageprep_client.transfer.known import KeepsChecks, KnownContent
+from imageprep_client.transfer.preflight import Preflight
+from imageprep_client.transfer.run import Run
 from imageprep_client.transfer.workers import LOCAL, Workers
 
 #: The default number of threads, at most. More of them take memory, and make
@@ -92,6 +89,7 @@ def copy_all(
     dry_run: bool = False,
     known: KnownContent | None = None,
     checks: KeepsChecks | None = None,
+    independently: bool = False,
 ) -> list[CopyResult]:
     """Copy images, each blob once per destination; one result per copy.
 
@@ -107,62 +105,26 @@ def copy_all(
 
     :param dry_run: determine what would be copied, and write nothing.
     :param known: content that was read before and is not fetched again.
-    :param checks: see `Preflight`; copied images are recorded there.
+    :param checks: see `Run`; copied images are recorded there.
+    :param independently: fill each registry independently of the others,
+        concurrently; without `keep_going` a failure ends the copies to its
+        registry. Each blob is read from its source once: it is streamed to all
+        registries, and one that cannot keep up gets it later from another
+        registry.
     :raises NoSpace: when the destination has no room; nothing was copied.
     """
-    run = _Run(observer, known or KnownContent(), checks, dry_run=dry_run)
-    with Workers(concurrency, keep_going=keep_going or dry_run) as workers:
-        return run.copy(copies, workers)
-
-
-def copy_to_several(
-    copies: Sequence[Copy],
-    *,
-    observer: Observer,
-    concurrency: int = CONCURRENCY,
-    keep_going: bool = False,
-    dry_run: bool = False,
-    known: KnownContent | None = None,
-    checks: KeepsChecks | None = None,
-) -> list[CopyResult]:
-    """Copy images to several registries, each independently of the others.
-
-    As `copy_all` for each registry, concurrently. Each blob is read from its
-    source once: it is streamed to all registries, and one that cannot keep up
-    gets it later from another registry. Without `keep_going` the first failure
-    ends the copies to its registry.
-    """
-    groups: dict[str, list[int]] = {}
-    for number, copy in enumerate(copies):
-        groups.setdefault(copy.destination.registry, []).append(number)
-    fanout = FanOut(groups)
-    run = _Run(
-        _FirstPhases(observer, len(copies)),
-        known or KnownContent(),
-        checks,
+    run = Run(
+        observer=observer,
+        concurrency=concurrency,
+        keep_going=keep_going or dry_run,
         dry_run=dry_run,
-        fanout=fanout,
+        known=known or KnownContent(),
+        checks=checks,
     )
-    results: list[CopyResult | None] = [None] * len(copies)
-
-    def fill(registry: str) -> None:
-        wanted = [copies[number] for number in groups[registry]]
-        try:
-            with Workers(
-                concurrency, keep_going=keep_going or dry_run, parent=parent
-            ) as workers:
-                made = run.copy(wanted, workers)
-        finally:
-            fanout.leave(registry)
-        for number, result in zip(groups[registry], made, strict=True):
-            results[number] = result
-
-    with Workers(len(groups), keep_going=True) as parent:
-        failed = dict(parent.each(fill, list(groups)))
-    return [
-        result or _failed(copy, failed[copy.destination.registry])
-        for copy, result in zip(copies, results, strict=True)
-    ]
+    if independently:
+        return _copy_independently(copies, run)
+    with _workers(run) as workers:
+        return _copy(copies, run, workers)
 
 
 def copy(
@@ -196,62 +158,59 @@ def copy(
     return result
 
 
-class _Run:
-    """The state that all copies of a run share."""
+def _workers(run: Run, parent: Workers | None = None) -> Workers:
+    return Workers(run.concurrency, keep_going=run.keep_going, parent=parent)
 
-    def __init__(
-        self,
-        observer: Observer,
-        known: KnownContent,
-        checks: KeepsChecks | None,
-        *,
-        dry_run: bool,
-        fanout: FanOut | None = None,
-    ) -> None:
-        self._observer = observer
-        self._known = known
-        self._checks = checks
-        self._dry_run = dry_run
-        self._fanout = fanout
-        self._answers = Answers()
 
-    def copy(
-        self, copies: Sequence[Copy], workers: Workers
-    ) -> list[CopyResult]:
-        """Copy, and return one result per copy."""
-        dry_run, checks = self._dry_run, self._checks
-        preflight = Preflight(
-            copies,
-            workers,
-            self._observer,
-            probing=Probing.AT_ONCE if dry_run else Probing.WITH_THE_PUSH,
-            known=self._known,
-            checks=checks,
-            answers=self._answers,
-        )
-        preflight.run()
-        if dry_run:
-            preflight.estimate()
-        elif not workers.stopped:
-            preflight.check_space()
-            self._begin(preflight)
-            _Transfer(
-                preflight, workers, self._observer, self._known, self._fanout
-            ).run()
-        if checks:
-            for image in preflight.images:
-                if image.outcome is ImageOutcome.COPIED and image.root:
-                    checks.note(image.key, image.root.digest)
-        unfinished = ImageOutcome.PLANNED if dry_run else ImageOutcome.LEFT
-        return [_result(image, unfinished) for image in preflight.images]
-
-    def _begin(self, preflight: Preflight) -> None:
-        """Declare the blobs of this destination to the others."""
-        if self._fanout is not None and preflight.blobs:
-            self._fanout.begin(
+def _copy(
+    copies: Sequence[Copy], run: Run, workers: Workers
+) -> list[CopyResult]:
+    preflight = Preflight(copies, run, workers)
+    preflight.run()
+    if run.dry_run:
+        preflight.estimate()
+    elif not workers.stopped:
+        preflight.check_space()
+        if run.fanout and preflight.blobs:
+            run.fanout.begin(
                 preflight.blobs[0].registry,
                 [b.blob.digest for b in preflight.blobs if not b.location],
             )
+        _Transfer(preflight, run, workers).run()
+    if run.checks:
+        for image in preflight.images:
+            if image.outcome is ImageOutcome.COPIED and image.root:
+                run.checks.note(image.key, image.root.digest)
+    unfinished = ImageOutcome.PLANNED if run.dry_run else ImageOutcome.LEFT
+    return [_result(image, unfinished) for image in preflight.images]
+
+
+def _copy_independently(copies: Sequence[Copy], run: Run) -> list[CopyResult]:
+    groups: dict[str, list[int]] = {}
+    for number, copy in enumerate(copies):
+        groups.setdefault(copy.destination.registry, []).append(number)
+    fanout = FanOut(groups)
+    run = dataclasses.replace(
+        run, observer=_FirstPhases(run.observer, len(copies)), fanout=fanout
+    )
+    results: list[CopyResult | None] = [None] * len(copies)
+
+    def fill(registry: str) -> None:
+        wanted = [copies[number] for number in groups[registry]]
+        try:
+            with _workers(run, parent) as workers:
+                made = _copy(wanted, run, workers)
+        finally:
+            fanout.leave(registry)
+        for number, result in zip(groups[registry], made, strict=True):
+            results[number] = result
+
+    with Workers(len(groups), keep_going=True) as parent:
+        failed = dict(parent.each(fill, list(groups)))
+    return [
+        result or _failed(copy, failed[copy.destination.registry])
+        for copy, result in zip(copies, results, strict=True)
+    ]
 
 
 class _FirstPhases(Forwarding):
@@ -277,17 +236,12 @@ class _Transfer:
     """The part of a run that writes to the destination."""
 
     def __init__(
-        self,
-        preflight: Preflight,
-        workers: Workers,
-        observer: Observer,
-        known: KnownContent,
-        fanout: FanOut | None,
+        self, preflight: Preflight, run: Run, workers: Workers
     ) -> None:
         self._preflight = preflight
         self._workers = workers
-        self._observer = observer
-        self._blobs = BlobTransfers(workers, observer, known, fanout)
+        self._observer = run.observer
+        self._blobs = BlobTransfers(run, workers)
 
     def run(self) -> None:
         """Blobs, manifests, tags; failures are in the images' `error`."""

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import enum
 import threading
 from collections.abc import Collection, Sequence
 
 from imageprep_client import errors
-from imageprep_client.observer import (
-    BlobOutcome,
-    ImageOutcome,
-    Observer,
-    Phase,
-)
+from imageprep_client.observer import BlobOutcome, ImageOutcome, Phase
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.platform import Platform
@@ -33,7 +27,7 @@ from imageprep_client.transfer.copies import (
     Unprobed,
 )
 from imageprep_client.transfer.image_time import ImageTime
-from imageprep_client.transfer.known import Answers, KeepsChecks, KnownContent
+from imageprep_client.transfer.run import Run
 from imageprep_client.transfer.workers import Workers
 
 #: Repositories of a registry that are asked for a blob before it counts as
@@ -44,47 +38,26 @@ _LOOKS = 3
 _MAX_BYTES = 256 * 1024 * 1024
 
 
-class Probing(enum.Enum):
-    """When to ask a registry for blobs that it probably lacks."""
-
-    #: At once: nothing will be pushed.
-    AT_ONCE = enum.auto()
-    #: With the push, where that finds out anyway.
-    WITH_THE_PUSH = enum.auto()
-
-
 class Preflight:
     """Determines, in several threads, which content copies need.
 
-    :param known: content that need not be fetched again.
-    :param checks: the images that were complete recently; of other images
-        that a registry seems to have, all content is checked. None: it is not
-        checked.
-    :param answers: of the sources, shared with other destinations.
     :ivar images: one per copy, in their order.
     :ivar blobs: the unique blobs per destination registry, largest and most
         shared first.
     """
 
     def __init__(
-        self,
-        copies: Sequence[Copy],
-        workers: Workers,
-        observer: Observer,
-        *,
-        probing: Probing,
-        known: KnownContent,
-        checks: KeepsChecks | None,
-        answers: Answers,
+        self, copies: Sequence[Copy], run: Run, workers: Workers
     ) -> None:
         self.images = [ImageCopy(copy) for copy in copies]
         self.blobs: list[BlobCopy] = []
         self._workers = workers
-        self._observer = observer
-        self._probing = probing
-        self._known = known
-        self._checks = checks
-        self._answers = answers
+        self._observer = run.observer
+        self._known = run.known
+        self._checks = run.checks
+        self._answers = run.answers
+        # Nothing is pushed then that would find out what a registry lacks.
+        self._probes_all = run.dry_run
         self._lock = threading.Lock()
         self._noted: set[str] = set()
         # Repositories that have the blobs of images that are present.
@@ -369,10 +342,9 @@ class Preflight:
             for image in copy.images
             if image.current or image.repository in holders
         ]
-        at_once = self._probing is Probing.AT_ONCE
         # A small one is pushed as quickly as it is looked for.
         pushed = not likely or copy.blob.size <= base.SMALL
-        if pushed and powers.begins_pushes and not at_once:
+        if pushed and powers.begins_pushes and not self._probes_all:
             return Unprobed()
         for image in (likely or copy.images)[: _LOOKS if likely else 1]:
             if _has(image.copy.destination, copy.blob):

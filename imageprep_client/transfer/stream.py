@@ -13,8 +13,8 @@ from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores import base
 from imageprep_client.transfer import resume
 from imageprep_client.transfer.copies import BlobCopy, ImageCopy
-from imageprep_client.transfer.fanout import FanOut, Passed
-from imageprep_client.transfer.known import KnownContent
+from imageprep_client.transfer.fanout import Passed
+from imageprep_client.transfer.run import Run
 from imageprep_client.transfer.workers import Cancelled, Workers
 
 # A blob whose upload was interrupted is fetched again from its source: the
@@ -53,23 +53,13 @@ class SideError(Exception):
 
 
 class Streams:
-    """Transfers blobs, and repeats the transfer after an interruption.
+    """Transfers blobs, and repeats the transfer after an interruption."""
 
-    :param known: content that need not be fetched.
-    :param fanout: the streams that are shared with other destinations.
-    """
-
-    def __init__(
-        self,
-        workers: Workers,
-        observer: Observer,
-        known: KnownContent,
-        fanout: FanOut | None,
-    ) -> None:
+    def __init__(self, run: Run, workers: Workers) -> None:
         self._workers = workers
-        self._observer = observer
-        self._known = known
-        self._fanout = fanout
+        self._observer = run.observer
+        self._known = run.known
+        self._fanout = run.fanout
 
     def move(self, copy: BlobCopy, image: ImageCopy) -> None:
         """Move a blob to the repository of an image.

@@ -51,8 +51,12 @@ def copies(
 
 
 def run(wanted: Sequence[Copy]) -> list[engine.CopyResult]:
-    return engine.copy_to_several(
-        wanted, observer=Recorder(), keep_going=True, concurrency=8
+    return engine.copy_all(
+        wanted,
+        observer=Recorder(),
+        keep_going=True,
+        concurrency=8,
+        independently=True,
     )
 
 

@@ -232,8 +232,7 @@ def _check_owner(path: pathlib.Path) -> None:
 
     :raises InvalidFile, AccessDenied: when it is a stranger's.
     """
-    with disk.reported(path):
-        directory, name = owners.open_parent(path)
+    with disk.reported(path), owners.opened_parent(path) as (directory, name):
         try:
             statuses = (
                 os.stat(name, dir_fd=directory, follow_symlinks=False),
@@ -242,8 +241,6 @@ def _check_owner(path: pathlib.Path) -> None:
         except FileNotFoundError:
             # Reading it tells.
             return
-        finally:
-            os.close(directory)
     for status in statuses:
         if not owners.is_trusted(status.st_uid):
             raise errors.InvalidFile(

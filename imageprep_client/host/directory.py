@@ -101,7 +101,10 @@ class Directory(ReadableDirectory):
         """Make renames in a directory durable, where the file system can."""
         # The file is in place: that the directory cannot be synced, or may
         # be written and not read, is no failure.
-        with contextlib.suppress(OSError), self._reading(folder) as descriptor:
+        with (
+            contextlib.suppress(OSError),
+            self.open_directory(folder) as descriptor,
+        ):
             os.fsync(descriptor)
 
     @named
@@ -225,7 +228,7 @@ class Directory(ReadableDirectory):
 
     def _change_mode(self, path: str, mode: int) -> None:
         """Set the mode of a new directory: empty, and of this user."""
-        with self._reading(path) as descriptor:
+        with self.open_directory(path) as descriptor:
             is_own = os.fstat(descriptor).st_uid == os.geteuid()
             if is_own and not os.listdir(descriptor):
                 os.fchmod(descriptor, mode)
@@ -233,7 +236,7 @@ class Directory(ReadableDirectory):
     @named
     def keep_private(self, path: str) -> None:
         """Take a directory of this user away from all others."""
-        with self._reading(path) as descriptor:
+        with self.open_directory(path) as descriptor:
             status = os.fstat(descriptor)
             if status.st_uid == os.geteuid() and status.st_mode & 0o077:
                 os.fchmod(descriptor, 0o700)

@@ -144,8 +144,8 @@ def append(path: str) -> io.TextIOWrapper:
         if path.startswith(_STREAMS):
             descriptor = os.open(path, flags)
         else:
-            directory, name = owners.open_parent(Path(path).absolute())
-            try:
+            place = Path(path).absolute()
+            with owners.opened_parent(place) as (directory, name):
                 descriptor = os.open(
                     name,
                     flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK,
@@ -157,8 +157,6 @@ def append(path: str) -> io.TextIOWrapper:
                 except BaseException:
                     os.close(descriptor)
                     raise
-            finally:
-                os.close(directory)
             fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_APPEND)
     return open(descriptor, "w", encoding="utf-8")
 
@@ -194,8 +192,7 @@ def _placed(path: str) -> Iterator[_Place]:
             "is not a regular file",
             hint="name a file; it is replaced as a whole",
         )
-    directory, name = owners.open_parent(Path(path).absolute())
-    try:
+    with owners.opened_parent(Path(path).absolute()) as (directory, name):
         try:
             old = os.stat(name, dir_fd=directory, follow_symlinks=False)
         except FileNotFoundError:
@@ -204,8 +201,6 @@ def _placed(path: str) -> Iterator[_Place]:
         if not stat.S_ISREG(old.st_mode):
             raise errors.InvalidFile(path, "is not a regular file")
         yield _Place(directory, name, old)
-    finally:
-        os.close(directory)
 
 
 def _is_stream(path: str) -> bool:

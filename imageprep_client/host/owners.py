@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pwd
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from imageprep_client import errors
@@ -70,7 +72,8 @@ def open_directory(path: Path) -> int:
         os.close(descriptor)
 
 
-def open_parent(path: Path) -> tuple[int, str]:
+@contextlib.contextmanager
+def opened_parent(path: Path) -> Iterator[tuple[int, str]]:
     """Open the directory of a file, following links as `open_directory`.
 
     A link in the place of the file is followed under the same condition.
@@ -79,10 +82,12 @@ def open_parent(path: Path) -> tuple[int, str]:
         which need not be there.
     """
     descriptor, last = _walk(path)
-    if last is None:
+    try:
+        if last is None:
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        yield descriptor, last
+    finally:
         os.close(descriptor)
-        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    return descriptor, last
 
 
 def _walk(path: Path) -> tuple[int, str | None]:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from imageprep_client.host import descriptors
 from imageprep_client.host.opened import OpenDirectories, OpenDirectory, split
 
 #: What the system answers where there is no such file or directory, or
@@ -157,37 +156,32 @@ class ReadableDirectory:
 
     def scan(self, path: str) -> Iterator[tuple[str, Kind]]:
         """The names in a directory; none when it is not there."""
-        try:
-            opened = self._opened.at(path)
-            descriptor = os.open(".", _LIST, dir_fd=opened.descriptor)
-        except OSError as error:
-            if error.errno in ABSENT:
-                return
-            error.filename = str(self.path / path)
-            raise
-        try:
-            with os.scandir(descriptor) as entries:
+        with contextlib.ExitStack() as stack:
+            try:
+                directory = stack.enter_context(self.open_directory(path))
+            except OSError as error:
+                if error.errno in ABSENT:
+                    return
+                raise
+            with os.scandir(directory) as entries:
                 for entry in entries:
                     yield entry.name, _kind(entry)
-        finally:
-            os.close(descriptor)
 
     def entries(self, path: str) -> dict[str, Kind]:
         """The names in a directory, sorted; none when it is not there."""
         return dict(sorted(self.scan(path), key=operator.itemgetter(0)))
 
     @contextlib.contextmanager
-    def _reading(self, path: str) -> Iterator[int]:
+    def open_directory(self, path: str) -> Iterator[int]:
         """A descriptor that lists, locks, or changes the mode."""
-        opened = self._opened.at(path)
-        with descriptors.opened(
-            ".", _LIST, dir_fd=opened.descriptor
-        ) as descriptor:
+        descriptor = self._descriptor(path)
+        try:
             yield descriptor
+        finally:
+            os.close(descriptor)
 
     @named
-    def open_directory(self, path: str) -> int:
-        """A descriptor of a directory for a lock; the caller closes it."""
+    def _descriptor(self, path: str) -> int:
         opened = self._opened.at(path)
         return os.open(".", _LIST, dir_fd=opened.descriptor)
 

@@ -115,8 +115,7 @@ class DirectoryFiles:
         with contextlib.ExitStack() as stack:
             try:
                 directory.hold()
-                descriptor = directory.open_directory("")
-                stack.callback(os.close, descriptor)
+                descriptor = stack.enter_context(directory.open_directory(""))
                 stack.enter_context(
                     locks.locked(
                         descriptor,
@@ -205,11 +204,8 @@ class DirectoryFiles:
 
     def _owner(self) -> os.stat_result:
         """The status of the directory itself, whose owner has the plan."""
-        descriptor = self._directory.open_directory("")
-        try:
+        with self._directory.open_directory("") as descriptor:
             return os.fstat(descriptor)
-        finally:
-            os.close(descriptor)
 
     def _mode(self) -> int | None:
         """Permissions of a new file: nobody may read more than before."""

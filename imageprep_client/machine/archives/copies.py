@@ -54,11 +54,8 @@ def _copy_directories(
 
 def _copy_directory(root: ReadableDirectory, path: str, target: Path) -> None:
     target.mkdir(mode=0o700)
-    original = root.open_directory(path)
-    try:
+    with root.open_directory(path) as original:
         _dress(original, target)
-    finally:
-        os.close(original)
 
 
 def _copy_file(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -277,20 +276,22 @@ class LayoutStore:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Each call opens the directory again: threads exclude each other."""
-        with self._reported():
-            descriptor = self._tree.open_directory(self.repository)
-        try:
-            with locks.locked(descriptor, timeout=_PATIENCE):
-                yield
-        except BlockingIOError:
-            process = locks.owner(descriptor) or "unknown"
-            raise errors.StoreError(
-                f"{self._tree.path / self.repository}: locked by another"
-                f" process ({process}) for {_PATIENCE:.0f} seconds",
-                hint="end that process, or see what it waits for",
-            ) from None
-        finally:
-            os.close(descriptor)
+        with contextlib.ExitStack() as stack:
+            with self._reported():
+                directory = self._tree.open_directory(self.repository)
+                descriptor = stack.enter_context(directory)
+            try:
+                stack.enter_context(
+                    locks.locked(descriptor, timeout=_PATIENCE)
+                )
+            except BlockingIOError:
+                process = locks.owner(descriptor) or "unknown"
+                raise errors.StoreError(
+                    f"{self._tree.path / self.repository}: locked by another"
+                    f" process ({process}) for {_PATIENCE:.0f} seconds",
+                    hint="end that process, or see what it waits for",
+                ) from None
+            yield
 
     def _prepare(self) -> None:
         """Make the layout, once, and clear away what killed runs left."""

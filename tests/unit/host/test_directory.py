@@ -367,16 +367,16 @@ def test_parent_of_a_file(tmp_path: Path) -> None:
     """The place of a file is that behind the links of this user."""
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real/file")
-    descriptor, name = owners.open_parent(tmp_path / "link")
-    try:
+    with owners.opened_parent(tmp_path / "link") as (descriptor, name):
         assert name == "file"
         assert os.path.samestat(
             os.fstat(descriptor), (tmp_path / "real").stat()
         )
-    finally:
-        os.close(descriptor)
-    with pytest.raises(IsADirectoryError):
-        owners.open_parent(tmp_path / "real")
+    with (
+        pytest.raises(IsADirectoryError),
+        owners.opened_parent(tmp_path / "real"),
+    ):
+        pass
 
 
 def test_hard_link(top: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import os
 import threading
 from pathlib import Path
 
@@ -20,7 +19,8 @@ def test_no_descriptor_is_closed_while_it_is_used(tmp_path: Path) -> None:
 
     def use() -> None:
         for _ in range(3000):
-            os.close(directory.open_directory("a"))
+            with directory.open_directory("a"):
+                pass
             directory.check_access("a")
 
     def forget() -> None:

@@ -9,7 +9,7 @@ import contextlib
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from imageprep_client import errors
 from imageprep_client.client import policies
@@ -42,9 +42,10 @@ if TYPE_CHECKING:
 __all__ = ["CONCURRENCY", "PORT", "TREE", "Stores"]
 
 _HASTY = Timeouts(connect=3, read=5)
+_TREE = "image-serve"
 
 
-class Stores:
+class Stores(base.Closing):
     """The stores of one run; `container.request.ImageStores` says what of.
 
     :param policy: of registries. With `ONE_ATTEMPT`, one that does not
@@ -78,10 +79,7 @@ class Stores:
             remote=lookasides,
             observer=observer,
         )
-        self._trees: dict[str, ImageServeTree] = {}
-        self._layouts: dict[str, LayoutRoot] = {}
-        self._archives: dict[str, Archive] = {}
-        self._memory: dict[str, MemoryRegistry] = {}
+        self._homes: dict[tuple[str, str], _Home] = {}
         self._served: set[str] = set()
         self._changed: dict[str, ImageServeTree] = {}
 
@@ -92,7 +90,7 @@ class Stores:
         path = _served_tree(reference.registry)
         if path:
             self._served.add(reference.registry)
-            return self._tree(path).store(reference.repository)
+            return self._opened(_TREE, path).store(reference.repository)
         return self._registries.store(reference.registry, reference.repository)
 
     def admission(
@@ -204,23 +202,30 @@ class Stores:
     def _home(self, place: str) -> _Home | None:
         """The place on this host behind a name; None for a registry."""
         if not references.is_transport(place):
-            path = self._tree_behind(place)
-            return self._tree(path) if path else None
+            # The tree of the options is that of all push destinations.
+            path = self._options.image_serve or _served_tree(place)
+            return self._opened(_TREE, path) if path else None
         transport, _, path = place.partition(":")
+        return self._opened(transport, path)
+
+    def _opened(self, transport: str, path: str) -> _Home:
+        # One tree under two names would wait for its own lock for ever.
+        real = path if transport == "memory" else os.path.realpath(path)
+        return self._homes.setdefault(
+            (transport, real), self._open(transport, path)
+        )
+
+    def _open(self, transport: str, path: str) -> _Home:
         if transport == "memory":
-            return self._memory.setdefault(path, MemoryRegistry(path))
+            return MemoryRegistry(path)
         if transport == "oci":
-            real = os.path.realpath(path)
-            return self._layouts.setdefault(real, LayoutRoot(path))
+            return LayoutRoot(path)
         if transport == "oci-archive":
             # Not at the top: most runs would wait for what they do not use.
             from imageprep_client.stores.archive import Archive
 
-            real = os.path.realpath(path)
-            return self._archives.setdefault(
-                real, Archive(path, self._observer.warning)
-            )
-        return self._tree(path)
+            return Archive(path, self._observer.warning)
+        return ImageServeTree(path)
 
     def _readable(self, place: str) -> _Home | None:
         """As `_home`, where a directory or archive exists."""
@@ -284,27 +289,9 @@ class Stores:
         """End what still goes on, and close all connections and files."""
         self._registries.close()
         self._trust.close()
-        for tree in self._trees.values():
-            tree.close()
-        for layouts in self._layouts.values():
-            layouts.close()
-        for archive in self._archives.values():
-            archive.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    def _tree(self, path: str) -> ImageServeTree:
-        # One tree under two names would wait for its own lock for ever.
-        real = os.path.realpath(path)
-        return self._trees.setdefault(real, ImageServeTree(path))
-
-    def _tree_behind(self, registry: str) -> str:
-        """The tree of push destinations; empty when a registry has none."""
-        return self._options.image_serve or _served_tree(registry)
+        for home in self._homes.values():
+            if not isinstance(home, MemoryRegistry):
+                home.close()
 
 
 def _served_tree(registry: str) -> str:

@@ -41,11 +41,11 @@ class Content(Protocol):
     ) -> None: ...
 
 
-class ClosingContent:
-    """Content for ``with``; subclasses read and close."""
+class Closing:
+    """An object for ``with``, such as content; subclasses close."""
 
     def close(self) -> None:
-        """Release what the content holds."""
+        """Release what the object holds."""
 
     def __enter__(self) -> Self:
         return self

@@ -13,7 +13,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.manifest import Manifest
 from imageprep_client.stores.base import (
     CHUNK,
-    ClosingContent,
+    Closing,
     Content,
     ReadableStore,
 )
@@ -25,7 +25,7 @@ class _Readable(Protocol):
     def close(self) -> None: ...
 
 
-class VerifiedContent(ClosingContent):
+class VerifiedContent(Closing):
     """A stream that is exactly what its descriptor says, or raises.
 
     The bytes are hashed as they pass. The error comes with the read that

@@ -288,7 +288,7 @@ class _Stream:
         self.changed = threading.Condition(lock)
 
 
-class _Reader(base.ClosingContent):
+class _Reader(base.Closing):
     """A stream as one destination reads it."""
 
     def __init__(

@@ -31,7 +31,7 @@ def fetch(
     return source.fetch(blob)
 
 
-class _Joined(base.ClosingContent):
+class _Joined(base.Closing):
     """The beginning of a blob, and then its rest from the source."""
 
     def __init__(

@@ -154,7 +154,7 @@ class _Source:
     is_shared: bool = False
 
 
-class _Metered(base.ClosingContent):
+class _Metered(base.Closing):
     """Content that counts the bytes read, and ends when the run stops.
 
     :ivar count: bytes so far.

@@ -134,7 +134,7 @@ class ArchiveStore:
         raise errors.AccessDenied(f"{self}: {_READ_ONLY}")
 
 
-class _Slice(base.ClosingContent):
+class _Slice(base.Closing):
     """Bytes of an archive as a stream."""
 
     def __init__(self, home: Home, start: int, end: int) -> None:

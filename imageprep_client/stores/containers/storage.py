@@ -43,7 +43,7 @@ class CompressedLayer:
         return verify.VerifiedContent(file, self.descriptor)
 
 
-class ContainersStorage:
+class ContainersStorage(base.Closing):
     """Local storage during a run; close it.
 
     buildah compresses the layers that no place has compressed. It uses all
@@ -110,12 +110,6 @@ class ContainersStorage:
         with self._compressing:
             self._closed = True
             self._exit.close()
-
-    def __enter__(self) -> ContainersStorage:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
     def _at(
         self, store: base.ReadableStore | None, diff_id: str

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from imageprep_client import errors
 from imageprep_client.http.transport import Response
 from imageprep_client.retry import Retrier
-from imageprep_client.stores.base import CHUNK, ClosingContent, Content
+from imageprep_client.stores.base import CHUNK, Closing, Content
 
 _CONTENT_RANGE = re.compile(
     r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:[0-9]{1,18}|\*)"
@@ -21,7 +21,7 @@ _RESTARTS = 2
 Open = Callable[[int], Response]
 
 
-class Download(ClosingContent):
+class Download(Closing):
     """Reads a blob of `size` bytes, and resumes after broken connections.
 
     The next request continues where the last one broke. The caller verifies

@@ -7,7 +7,7 @@ import functools
 import logging
 import threading
 from collections.abc import Callable
-from typing import NoReturn, Self
+from typing import NoReturn
 
 from imageprep_client import errors
 from imageprep_client.http import urls
@@ -16,6 +16,7 @@ from imageprep_client.http.transport import Response, Timeouts, Transports
 from imageprep_client.observer import Observer
 from imageprep_client.oci import reference as references
 from imageprep_client.retry import Retrier, RetryPolicy
+from imageprep_client.stores import base
 from imageprep_client.stores.registry import session
 from imageprep_client.stores.registry.endpoints import hosts as addresses
 from imageprep_client.stores.registry.endpoints import probing, replicas
@@ -33,7 +34,7 @@ _log = logging.getLogger(__name__)
 _StoreKey = tuple[str, str, bool, Access]
 
 
-class RegistryClient:
+class RegistryClient(base.Closing):
     """Opens stores of registries.
 
     All stores of one registry share connections, tokens and rate limits. No
@@ -171,12 +172,6 @@ class RegistryClient:
         """
         self._stop.set()
         self._transports.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
     def _registry(
         self, name: str, insecure: bool, first: Request | None = None

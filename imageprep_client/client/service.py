@@ -145,10 +145,7 @@ class ServiceNode:
     ) -> list[ServiceChange]:
         """Put earlier containers back; see `Node.rollback`."""
         kept = self._kept()
-        with (
-            self._stores(self._options) as node,
-            node.changing(self._known(kept)),
-        ):
+        with self._changing(kept) as node:
             return node.rollback(kept, names, generation, policy)
 
     def stop(
@@ -159,11 +156,8 @@ class ServiceNode:
         kill_survivors: bool = False,
     ) -> list[ServiceChange]:
         """Stop services; see `Node.stop`."""
-        declared = self._declaration(ServiceInputs(declaration=declaration))
-        with (
-            self._stores(self._options) as node,
-            node.changing(self._known(declared)),
-        ):
+        declared = self._declaration(declaration)
+        with self._changing(declared) as node:
             return node.stop(declared, names, kill_survivors=kill_survivors)
 
     def statuses(
@@ -216,8 +210,7 @@ class ServiceNode:
                 f"{name}: no such container", hint="list them: podman ps --all"
             )
         image = self._podman.image(container.image_id)
-        shared = self._podman.inspected(container.dependencies).values()
-        names = {one.id: one.name for one in shared}
+        names = self._podman.shared_names(container)
         adopted = adopting.adopt(container, image, names)
         files = tuple(
             path
@@ -238,8 +231,7 @@ class ServiceNode:
         as_quadlet: bool = False,
     ) -> str:
         """Commands or units for services; nothing is changed."""
-        merged = environments.merge(_layers(inputs_))
-        applied = self._with_values(inputs_, merged)
+        applied, _ = self._with_values(inputs_)
         texts = []
         for one in applied.declaration.select(names):
             files = (
@@ -259,7 +251,7 @@ class ServiceNode:
         """The declared services; none before the first time."""
         if declaration is None and not self._state.declaration.exists():
             return NodeDeclaration(str(self._state.declaration), {})
-        return self._declaration(ServiceInputs(declaration=declaration))
+        return self._declaration(declaration)
 
     def _known(self, declaration: NodeDeclaration) -> list[str]:
         """The services of a declaration and of the last applied one."""
@@ -270,10 +262,7 @@ class ServiceNode:
 
     def recover(self) -> list[str]:
         """Finish what a crash left; see `Node.recover`."""
-        with (
-            self._stores(self._options) as node,
-            node.changing(self._known(self._kept())),
-        ):
+        with self._changing(self._kept()) as node:
             return list(node.recovered)
 
     def history(self, name: str | None = None) -> list[HistoryEntry]:
@@ -305,28 +294,37 @@ class ServiceNode:
         self, inputs_: ServiceInputs
     ) -> Iterator[tuple[Node, AppliedDeclaration]]:
         """The node, and what is declared for it."""
-        merged = environments.merge(_layers(inputs_))
-        applied = self._with_values(inputs_, merged)
+        applied, merged = self._with_values(inputs_)
         options = self._options.with_parameters(parameters.parse(merged))
         with self._stores(options) as node:
             yield node, applied
 
     def _with_values(
-        self, inputs_: ServiceInputs, merged: Environment
-    ) -> AppliedDeclaration:
+        self, inputs_: ServiceInputs
+    ) -> tuple[AppliedDeclaration, Environment]:
+        merged = environments.merge(_layers(inputs_))
         values = {
             name: merged.value(name) for name in merged.parameter_defaults
         }
-        return AppliedDeclaration(self._declaration(inputs_), values)
+        declared = self._declaration(inputs_.declaration)
+        return AppliedDeclaration(declared, values), merged
 
-    def _declaration(self, inputs_: ServiceInputs) -> NodeDeclaration:
-        path = inputs_.declaration or str(self._state.declaration)
-        if not inputs_.declaration and not self._state.declaration.exists():
+    def _declaration(self, path: str | None) -> NodeDeclaration:
+        if not path and not self._state.declaration.exists():
             raise errors.InvalidArgument(
                 "no declaration was applied on this node yet",
                 hint="name one with --declaration",
             )
-        return declarations.load(path)
+        return declarations.load(path or str(self._state.declaration))
+
+    @contextlib.contextmanager
+    def _changing(self, declaration: NodeDeclaration) -> Iterator[Node]:
+        """The node, locked and repaired, to change without a registry."""
+        with (
+            self._stores(self._options) as node,
+            node.changing(self._known(declaration)),
+        ):
+            yield node
 
     @contextlib.contextmanager
     def _stores(self, options: RegistryOptions) -> Iterator[Node]:

@@ -127,8 +127,7 @@ def hold(
     :param name: see `holder_name`.
     """
     image = podman.image(container.image_id)
-    shared = podman.inspected(container.dependencies)
-    names = {one.id: one.name for one in shared.values()}
+    names = podman.shared_names(container)
     service = without_environment(adopting.adopt(container, image, names))
     holder = Holder.of(name)
     if holder is None:

@@ -173,12 +173,11 @@ class RunningServices:
         owner = self._owner(name, container)
         runs = bool(owner.unit) or container.restart_policy in _RESTARTED
         image = self._podman.image(container.image_id)
-        shared = self._podman.inspected(container.dependencies).values()
+        names = self._podman.shared_names(container)
         target = dataclasses.replace(
-            same_target(container, image, {o.id: o.name for o in shared}),
-            runs=runs,
+            same_target(container, image, names), runs=runs
         )
-        swap = ServiceSwap(target, container, owner, None, lambda: None)
+        swap = ServiceSwap(target, container, owner, health=None)
         self._swapper.renew("recover", swap)
         started = "; it was started again" if runs else ""
         return f"its process was gone{started}"

@@ -56,16 +56,16 @@ class ServiceSwap:
     """A container that is to be replaced.
 
     :ivar current: None when there is none.
-    :ivar check: raises when the service must not be changed after all.
     :ivar depends_on: the services that it depends on, also by others.
+    :ivar check: raises when the service must not be changed after all.
     """
 
     target: TargetContainer
     current: InspectedContainer | None
     owner: Owner
     health: Probe | None
-    check: Callable[[], None]
     depends_on: frozenset[str] = frozenset()
+    check: Callable[[], None] = lambda: None
 
     @property
     def name(self) -> str:

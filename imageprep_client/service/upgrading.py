@@ -214,7 +214,6 @@ class Node(RunningServices):
                     current,
                     self._owner(name, current),
                     declared.health if declared else None,
-                    lambda: None,
                     declaration.requirements(name)
                     | target.service.requirements,
                 )
@@ -376,6 +375,6 @@ class Node(RunningServices):
             one.current,
             self._owner(one.service.name, one.current),
             one.service.health,
-            check,
             declaration.requirements(one.service.name),
+            check,
         )

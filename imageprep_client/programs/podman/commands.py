@@ -150,6 +150,11 @@ class Podman:
             containers[container.name] = containers[container.id] = container
         return {name: containers[name] for name in names if name in containers}
 
+    def shared_names(self, container: InspectedContainer) -> dict[str, str]:
+        """The names of containers whose namespaces one shares, by ID."""
+        shared = self.inspected(container.dependencies).values()
+        return {one.id: one.name for one in shared}
+
     def create(
         self, words: Sequence[str], environment: Mapping[str, str]
     ) -> str:

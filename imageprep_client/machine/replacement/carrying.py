@@ -64,6 +64,8 @@ class CarriedFiles:
     def __init__(self, new: Path) -> None:
         self._to = os.open(new, _DIRECTORY)
         self._stamps: dict[str, tuple[int, ...]] = {}
+        # The paths that the old root has now.
+        self._seen: set[str] = set()
         self._first = True
         self.files = 0
         self.size = 0
@@ -80,46 +82,40 @@ class CarriedFiles:
         :raises InvalidContent: when a link or a file of the new root has the
             place of a directory on the way.
         """
-        seen: set[str] = set()
+        self._seen = set()
         with opened(old, _DIRECTORY & ~os.O_NOFOLLOW) as source:
             for carried in paths:
                 with _parents(source, self._to, carried.path) as (above, new):
                     if above >= 0:
                         name = carried.path.rpartition("/")[2]
-                        self._carry(carried, above, new, name, seen)
-            for path in sorted(self._stamps.keys() - seen, reverse=True):
+                        self._carry(carried, above, new, name)
+            gone = self._stamps.keys() - self._seen
+            for path in sorted(gone, reverse=True):
                 del self._stamps[path]
                 with _parents(source, self._to, path) as (_, new):
                     _remove(new, path.rpartition("/")[2])
         self._first = False
 
     def _carry(
-        self,
-        carried: ScrubbedPath,
-        old: int,
-        new: int,
-        name: str,
-        seen: set[str],
+        self, carried: ScrubbedPath, old: int, new: int, name: str
     ) -> None:
         if carried.action is Scrub.LOCK:
-            if self._changed(carried.path, old, name, seen):
+            if self._changed(carried.path, old, name):
                 _merge_users(old, new, name)
                 self.files += 1
             return
         merge = carried.action is Scrub.KEEP_DIRECTORIES
         if self._first and not merge:
             _remove(new, name)
-        self._copy(carried.path, old, new, name, seen)
+        self._copy(carried.path, old, new, name)
 
-    def _changed(
-        self, path: str, directory: int, name: str, seen: set[str]
-    ) -> bool:
+    def _changed(self, path: str, directory: int, name: str) -> bool:
         """Whether the path exists and has changed since it was copied."""
         try:
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         except FileNotFoundError:
             return False
-        seen.add(path)
+        self._seen.add(path)
         stamp = (
             status.st_ino,
             status.st_mode,
@@ -132,16 +128,14 @@ class CarriedFiles:
         self._stamps[path] = stamp
         return True
 
-    def _copy(
-        self, path: str, old: int, new: int, name: str, seen: set[str]
-    ) -> None:
-        changed = self._changed(path, old, name, seen)
-        if path not in seen:
+    def _copy(self, path: str, old: int, new: int, name: str) -> None:
+        changed = self._changed(path, old, name)
+        if path not in self._seen:
             return
         try:
             mode = os.stat(name, dir_fd=old, follow_symlinks=False).st_mode
             if stat.S_ISDIR(mode):
-                self._copy_directory(path, old, new, name, seen)
+                self._copy_directory(path, old, new, name)
             elif changed and stat.S_ISREG(mode):
                 self.size += _copy_file(old, new, name)
                 self.files += 1
@@ -153,10 +147,10 @@ class CarriedFiles:
             # Sockets, pipes and devices are made again by their services.
         except FileNotFoundError:
             # The machine runs: its files come and go.
-            seen.discard(path)
+            self._seen.discard(path)
 
     def _copy_directory(
-        self, path: str, old: int, new: int, name: str, seen: set[str]
+        self, path: str, old: int, new: int, name: str
     ) -> None:
         if path.count("/") >= _DEEPEST:
             raise errors.InvalidContent(
@@ -174,7 +168,7 @@ class CarriedFiles:
                     os.mkdir(name, 0o700, dir_fd=new)
             with opened(name, _DIRECTORY, dir_fd=new) as target:
                 for entry in sorted(os.listdir(source)):
-                    self._copy(f"{path}/{entry}", source, target, entry, seen)
+                    self._copy(f"{path}/{entry}", source, target, entry)
                 _dress(source, target)
 
 

@@ -61,7 +61,7 @@ class SwapResult:
 class Swap:
     """One change of a root; the caller holds the lock of the journal.
 
-    :param record: the change, whose new root is being made.
+    :param record: the change, as far as it was made.
     """
 
     def __init__(
@@ -145,12 +145,11 @@ class Swap:
             raise
         self._record = self._record.at(Step.KEPT)
         self._journal.write(self._record)
-        archived = finish(self._journal, self._record, self._observer)
-        return SwapResult(archived=archived, outage=outage, added=added)
+        return SwapResult(archived=self.finish(), outage=outage, added=added)
 
     def _restore(self, cause: BaseException) -> None:
         try:
-            undo(self._journal, self._record, self._runtime, self._observer)
+            self.undo()
         except errors.ImagePrepError as error:
             raise errors.PartialFailure(
                 f"{self._record.machine}: the old root could not be restored"
@@ -164,6 +163,40 @@ class Swap:
                 " restores it",
             ) from error
 
+    def undo(self) -> None:
+        """Give the machine its old root again, and start it if it ran."""
+        record = self._record
+        is_new = bool(record.new) and identity(self._root) == record.new
+        # A machine that is told to stop does so, also when its command is
+        # killed.
+        stops = record.was_running and record.step is Step.SWITCHING
+        if (is_new or stops) and self._runtime.leader() is not None:
+            self._runtime.stop(_SHORT if is_new else Patience().stop)
+        if is_new:
+            exchange(self._root, self._beside)
+        if record.temporary:
+            for path in (Path(record.temporary), self._beside):
+                _discard(self._root, path, self._observer, hide=True)
+        if record.was_running and self._runtime.leader() is None:
+            self._observer.note(
+                f"{record.machine}: starting it with its old root"
+            )
+            self._runtime.start()
+        self._journal.clear()
+
+    def finish(self) -> Path | None:
+        """Keep the old root under its name, and delete older versions.
+
+        :returns: the old root; None when it is not kept.
+        """
+        archived = Path(self._record.archived)
+        if self._beside != archived and self._beside.exists():
+            self._beside.rename(archived)
+        for known in versions.kept(self._root)[self._record.keep :]:
+            _discard(self._root, known.path, self._observer)
+        self._journal.clear()
+        return archived if archived.exists() else None
+
 
 def recover(
     journal: Journal, root: Path, runtime: Runtime, observer: Observer
@@ -171,55 +204,15 @@ def recover(
     """Finish or undo the change that a killed command left, if any."""
     record = journal.read()
     if record is not None:
+        swap = Swap(journal, record, runtime, observer)
         if record.step is Step.KEPT:
-            finish(journal, record, observer)
+            swap.finish()
             observer.note(f"{record.machine}: completed an interrupted change")
         else:
-            undo(journal, record, runtime, observer)
+            swap.undo()
             observer.note(f"{record.machine}: reverted an interrupted change")
     for path in versions.leftovers(root):
         _discard(root, path, observer)
-
-
-def undo(
-    journal: Journal,
-    record: ChangeRecord,
-    runtime: Runtime,
-    observer: Observer,
-) -> None:
-    """Give the machine its old root again, and start it if it ran."""
-    root, beside = Path(record.root), Path(record.beside)
-    is_new = bool(record.new) and identity(root) == record.new
-    # A machine that is told to stop does so, also when its command is killed.
-    stops = record.was_running and record.step is Step.SWITCHING
-    if (is_new or stops) and runtime.leader() is not None:
-        runtime.stop(_SHORT if is_new else Patience().stop)
-    if is_new:
-        exchange(root, beside)
-    if record.temporary:
-        for path in (Path(record.temporary), beside):
-            _discard(root, path, observer, hide=True)
-    if record.was_running and runtime.leader() is None:
-        observer.note(f"{record.machine}: starting it with its old root")
-        runtime.start()
-    journal.clear()
-
-
-def finish(
-    journal: Journal, record: ChangeRecord, observer: Observer
-) -> Path | None:
-    """Keep the old root under its name, and delete older versions.
-
-    :returns: the old root; None when it is not kept.
-    """
-    root, beside = Path(record.root), Path(record.beside)
-    archived = Path(record.archived)
-    if beside != archived and beside.exists():
-        beside.rename(archived)
-    for known in versions.kept(root)[record.keep :]:
-        _discard(root, known.path, observer)
-    journal.clear()
-    return archived if archived.exists() else None
 
 
 def _discard(

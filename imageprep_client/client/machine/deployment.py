@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from imageprep_client.ansible import HostState, JobResult
 from imageprep_client.client.locations import located, tagged
 from imageprep_client.machine import exporting
-from imageprep_client.machine.deployment import changing, hosts
+from imageprep_client.machine.deployment import hosts
+from imageprep_client.machine.deployment.changing import DeploymentChange
 from imageprep_client.machine.deployment.containers import (
     Deployment,
     deployment,
@@ -47,14 +48,15 @@ class DeploymentRequest:
 
 
 def archive(request: DeploymentRequest, on_row: OnRow) -> list[MachineRow]:
-    """Export an image of each service; see `machine.deployment.changing`.
+    """Export an image of each service; see `DeploymentChange.archive`.
 
     :raises InvalidArgument: before any host is changed.
     """
     template = ImageTemplate.parse(request.template, request.release)
     with deployment(request.inventory, request.hosts) as deployed:
         images, failures = _images(deployed, template, tagged)
-        return changing.archive(deployed, images, failures, on_row)
+        change = DeploymentChange(deployed, images, failures, on_row)
+        return change.archive()
 
 
 def preload(request: DeploymentRequest, on_row: OnRow) -> list[MachineRow]:
@@ -65,7 +67,8 @@ def preload(request: DeploymentRequest, on_row: OnRow) -> list[MachineRow]:
     template = ImageTemplate.parse(request.template, request.release)
     with deployment(request.inventory, request.hosts) as deployed:
         images, failures = _images(deployed, template, located)
-        return changing.preload(deployed, images, failures, on_row)
+        change = DeploymentChange(deployed, images, failures, on_row)
+        return change.preload()
 
 
 def preload_caches(
@@ -86,7 +89,8 @@ def preload_caches(
             if host not in failures
         }
         _check(images.values(), located)
-        return changing.fill_caches(deployed, images, failures, on_row)
+        change = DeploymentChange(deployed, images, failures, on_row)
+        return change.fill_caches()
 
 
 def _images(

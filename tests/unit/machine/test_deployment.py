@@ -243,9 +243,9 @@ def test_archive_tries_the_next_host(monkeypatch: pytest.MonkeyPatch) -> None:
 
     answering(monkeypatch, answer)
     told: list[str] = []
-    rows = changing.archive(
+    rows = changing.DeploymentChange(
         DEPLOYMENT, IMAGES, {}, lambda row: told.append(str(row.state))
-    )
+    ).archive()
     assert [str(row.state) for row in rows] == [
         *("left", "left", "exported", "left")
     ]
@@ -277,7 +277,9 @@ def test_preload_asks_a_host_once_for_an_image(
         return CommandOutcome(command, command.names, result, "1 of 2")
 
     asked = answering(monkeypatch, answer)
-    rows = changing.preload(DEPLOYMENT, IMAGES, {}, lambda row: None)
+    rows = changing.DeploymentChange(
+        DEPLOYMENT, IMAGES, {}, lambda row: None
+    ).preload()
     assert [command.host for command in asked] == ["h1", "h2"]
     assert [(str(row.state), row.digest, row.detail) for row in rows] == [
         ("replaced", "sha256:1", ""),
@@ -292,9 +294,9 @@ def test_hosts_without_facts_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, lambda command: CommandOutcome(command, ()))
     failure = JobResult("h1", HostState.UNREACHABLE, "no route")
     images = {name: IMAGES[name] for name in IMAGES if "h2" in name}
-    rows = changing.preload(
+    rows = changing.DeploymentChange(
         DEPLOYMENT, images, {"h1": failure}, lambda row: None
-    )
+    ).preload()
     assert [row.detail for row in rows if row.host == "h1"] == ["no route"] * 2
     assert all(row.state.is_failed for row in rows[:2])
 
@@ -311,9 +313,9 @@ def test_archive_needs_no_host_that_is_gone(
         lambda command: CommandOutcome(command, command.names[:1], result),
     )
     failure = JobResult("h1", HostState.FAILED, "h1 is not in the inventory")
-    rows = changing.archive(
+    rows = changing.DeploymentChange(
         DEPLOYMENT, IMAGES, {"h1": failure}, lambda row: None
-    )
+    ).archive()
     assert [command.host for command in asked] == ["h2"]
     assert [str(row.state) for row in rows] == [
         *("left", "left", "exported", "left")

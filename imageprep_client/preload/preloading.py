@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from imageprep_client import ansible, errors
 from imageprep_client.observer import Observer, Phase
 from imageprep_client.preload import demand, nodes, sites
-from imageprep_client.preload.demand import NodeDemand, NodeImage
+from imageprep_client.preload.demand import NodeDemand
 from imageprep_client.preload.request import (
     NodeRow,
     NodeState,
@@ -68,18 +68,29 @@ def preload(
         )
         # Nodes may pull for hours, and need connections themselves.
         stores.release()
-        rows = _nodes(
+        left = _left(wanted, site_rows)
+        ready = [node for node in wanted if node.host not in left]
+        observer.phase(Phase.NODES, len(ready))
+
+        def note(row: NodeRow) -> None:
+            on_node(row)
+            if row.state not in (NodeState.LEFT, NodeState.PULLING):
+                observer.advanced(Phase.NODES)
+
+        pulled = nodes.run(
             request,
-            wanted,
+            ready,
             images,
-            absent,
-            site_rows,
             stores,
             session,
-            observer=observer,
-            on_node=on_node,
-            dry_run=dry_run,
+            on_node=note,
+            only_look=dry_run,
         )
+    made = {
+        row.host: _with_absent(row, node, absent)
+        for node, row in zip(ready, pulled, strict=True)
+    }
+    rows = [left.get(node.host) or made[node.host] for node in wanted]
     return PreloadResult(
         rows,
         site_rows,
@@ -113,72 +124,34 @@ def _estimate(
     )
 
 
-def _nodes(
-    request: PreloadRequest,
-    wanted: Sequence[NodeDemand],
-    images: Mapping[str, NodeImage],
-    absent: Mapping[str, errors.ImagePrepError],
-    site_rows: Sequence[SiteRow],
-    stores: PreloadStores,
-    session: ansible.Session,
-    *,
-    observer: Observer,
-    on_node: OnNode,
-    dry_run: bool,
-) -> list[NodeRow]:
-    """The rows of all nodes, also of those whose site has no image."""
-    by_site = {row.registry: row for row in site_rows}
-    ready: list[NodeDemand] = []
-    left: dict[str, NodeRow] = {}
-    for node in wanted:
-        site = by_site.get(str(node.site)) if node.site else None
-        if site and len(site.failures) == site.images:
-            reason = next(iter(site.failures.values()))
-            left[node.host] = NodeRow(
-                host=node.host,
-                registry=site.registry,
-                state=NodeState.LEFT,
-                images=len(node.images),
-                error=f"its site has no image: {reason}",
-            )
-        else:
-            ready.append(node)
-    observer.phase(Phase.NODES, len(ready))
-
-    def note(row: NodeRow) -> None:
-        on_node(row)
-        if row.state not in (NodeState.LEFT, NodeState.PULLING):
-            observer.advanced(Phase.NODES)
-
-    made = {
-        row.host: _with_absent(row, node, images, absent, by_site)
-        for node, row in zip(
-            ready,
-            nodes.run(
-                request,
-                ready,
-                images,
-                stores,
-                session,
-                on_node=note,
-                only_look=dry_run,
-            )
-            if ready
-            else [],
-            strict=True,
-        )
+def _left(
+    wanted: Sequence[NodeDemand], site_rows: Sequence[SiteRow]
+) -> dict[str, NodeRow]:
+    """The rows of the nodes whose site has no image, by host."""
+    reasons = {
+        row.registry: next(iter(row.failures.values()))
+        for row in site_rows
+        if row.failures and len(row.failures) == row.images
     }
-    return [left.get(n.host) or made[n.host] for n in wanted]
+    return {
+        node.host: NodeRow(
+            host=node.host,
+            registry=str(node.site),
+            state=NodeState.LEFT,
+            images=len(node.images),
+            error=f"its site has no image: {reasons[str(node.site)]}",
+        )
+        for node in wanted
+        if node.site and str(node.site) in reasons
+    }
 
 
 def _with_absent(
     row: NodeRow,
     node: NodeDemand,
-    images: Mapping[str, NodeImage],
     absent: Mapping[str, errors.ImagePrepError],
-    by_site: Mapping[str, SiteRow],
 ) -> NodeRow:
-    """A row with the images that could not be found, or be copied."""
+    """A row with the images that could not be found."""
     failures = {
         name: str(absent[name])
         for name in map(str, node.images)

@@ -233,7 +233,7 @@ class RunningServices:
                 new_digest=digest,
                 outcome=SwapOutcome.FAILED,
             )
-            with self._partial(change):
+            with self._partial():
                 self._wait_for(service, policy.healthy_deadline)
                 self.changes.append(change)
                 with named(service.name):
@@ -272,11 +272,8 @@ class RunningServices:
             )
 
     @contextlib.contextmanager
-    def _partial(self, change: ServiceChange) -> Iterator[None]:
-        """Report a failure after the first change as a partial one.
-
-        :param change: what may be begun in the block; it counts.
-        """
+    def _partial(self) -> Iterator[None]:
+        """Report a failure after the first change as a partial one."""
         try:
             yield
         except errors.ImagePrepError as error:
@@ -319,7 +316,7 @@ class RunningServices:
             )
             self.changes.append(change)
             if runs:
-                with self._partial(change), named(name):
+                with self._partial(), named(name):
                     owners[name].stop(current)
                 self.changes[-1] = dataclasses.replace(
                     change, outcome=SwapOutcome.DONE

@@ -112,7 +112,7 @@ class Streams:
         except errors.ImagePrepError as error:
             raise SideError("fetch blob", "source", error) from error
         with content:
-            metered = _Metered(content, blob, self._workers, self._observer)
+            metered = _Metered(content, self._workers, self._observer)
             try:
                 image.copy.destination.push(blob, metered)
             except errors.ImagePrepError as error:
@@ -162,11 +162,7 @@ class _Metered(base.Closing):
     """
 
     def __init__(
-        self,
-        content: base.Content,
-        blob: Descriptor,
-        workers: Workers,
-        observer: Observer,
+        self, content: base.Content, workers: Workers, observer: Observer
     ) -> None:
         # The content may verify the blob already: the push need not.
         self.verifies = getattr(content, "verifies", None)

@@ -276,7 +276,7 @@ class Judge:
         kind = header[156] or _FILE
         if kind == _CONTIGUOUS:
             kind = _FILE
-        self._count(path, size)
+        self._count(size)
         if path.startswith(b"dev/"):
             # It is made again at each start, and may be a device here.
             self.judged.devices += 1
@@ -321,7 +321,7 @@ class Judge:
         if any(unicodedata.category(char) == "Cc" for char in text):
             raise self._bad("has control characters in its name", path)
 
-    def _count(self, path: bytes, size: int) -> None:
+    def _count(self, size: int) -> None:
         judged, limits = self.judged, self._limits
         judged.members += 1
         judged.size += size

@@ -199,13 +199,13 @@ class MachineReplace(base.Lister):
                 f"{len(failures)} of {len(outcomes)} machines not replaced",
                 failures,
             )
-        return self.columns, [
-            (
-                *(name, state, columns.Digest(digest) if digest else ""),
-                *(columns.Duration(away), *rest),
-            )
-            for name, state, digest, away, *rest in map(_row, outcomes)
-        ]
+        rows = []
+        for fields in map(_fields, outcomes):
+            digest, away = fields["digest"], fields["outage"]
+            fields["digest"] = columns.Digest(digest) if digest else ""
+            fields["outage"] = columns.Duration(away)
+            rows.append(tuple(fields.values()))
+        return self.columns, rows
 
 
 def _count(text: str) -> int:
@@ -215,28 +215,28 @@ def _count(text: str) -> int:
 
 def _reported(outcome: ReplaceOutcome) -> Mapping[str, Any]:
     """One machine in a report: its row, and the figures in full."""
-    keys = ("name", "state", "digest", "outage", "carried", "kept", "detail")
-    fields = dict(zip(keys, _row(outcome), strict=True))
     replaced = outcome.replaced
     return {
-        **fields,
+        **_fields(outcome),
         "added": replaced.swap.added if replaced else None,
         "carried_size": replaced.carried_size if replaced else 0,
     }
 
 
-def _row(outcome: ReplaceOutcome) -> Sequence[Any]:
+def _fields(outcome: ReplaceOutcome) -> dict[str, Any]:
+    """One machine by the columns of the table."""
     replaced = outcome.replaced
-    if replaced is None:
-        state = "failed" if outcome.failure else "present"
-        detail = str(outcome.failure or "")
-        return outcome.name, state, outcome.digest, None, 0, "", detail
-    swap = replaced.swap
-    kept = swap.archived.name if swap.archived else ""
-    return (
-        *(outcome.name, "replaced", outcome.digest),
-        *(swap.outage, replaced.carried, kept, ""),
-    )
+    archived = replaced.swap.archived if replaced else None
+    state = "failed" if outcome.failure else "present"
+    return {
+        "name": outcome.name,
+        "state": "replaced" if replaced else state,
+        "digest": outcome.digest,
+        "outage": replaced.swap.outage if replaced else None,
+        "carried": replaced.carried if replaced else 0,
+        "kept": archived.name if archived else "",
+        "detail": str(outcome.failure or ""),
+    }
 
 
 class MachineRollback(base.ShowOne):

@@ -96,157 +96,147 @@ def is_archive(text: str) -> bool:
     )
 
 
-def to_archive(
-    root: MachineRoot,
-    journal: Journal,
-    path: Path,
-    options: ExportOptions,
-    observer: Observer,
-) -> ExportedMachine:
-    """Export a root into an archive, and note its checksum beside it.
+@dataclasses.dataclass(frozen=True, slots=True)
+class RootExport:
+    """An export of a root.
 
-    The archive, which only its owner can read, is in place when it is whole.
-    ``SHA256SUMS`` in the same directory has a line for it.
-
-    :param journal: that of the root, which is locked while it is read.
-    :raises InvalidArgument: when the root cannot be exported.
-    :raises StoreError: when another command uses the root.
-    :raises InvalidContent: when ``SHA256SUMS`` is no list of checksums.
+    :ivar journal: that of the root, which is locked while it is read.
     """
-    sums.read(path.parent)
-    directory = Directory(path.parent)
-    try:
-        directory.hold()
-        directory.remove_stale("", time.time() - _STALE)
-        with (
-            directory.staged() as temporary,
-            directory.create(temporary, 0o600) as file,
-        ):
-            written = disk.Writeback(file.fileno(), observer.bytes_copied)
-            exported = _export(
-                root, journal, file, options, observer, path.parent, written
-            )
-            os.fsync(file.fileno())
-            directory.rename(temporary, path.name)
-    except OSError as error:
-        raise errors.InvalidFile(
-            str(path), f"cannot be written: {errors.reason(error)}"
-        ) from error
-    finally:
-        directory.close()
-    sums.note(path, exported.packed.digest.partition(":")[2], observer)
-    return dataclasses.replace(exported, destination=str(path))
 
+    root: MachineRoot
+    journal: Journal
+    options: ExportOptions
+    observer: Observer
 
-def to_store(
-    root: MachineRoot,
-    journal: Journal,
-    store: base.Store,
-    tag: str,
-    options: ExportOptions,
-    observer: Observer,
-    scratch: Path,
-) -> ExportedMachine:
-    """Export a root as an image into a store.
+    def to_archive(self, path: Path) -> ExportedMachine:
+        """Export into an archive, and note its checksum beside it.
 
-    The layer is written to a file first: its digest is known last, and
-    nothing of it is sent where it is already.
+        The archive, which only its owner can read, is in place when it is
+        whole. ``SHA256SUMS`` in the same directory has a line for it.
 
-    :param journal: that of the root, which is locked while it is read.
-    :param scratch: where that file is.
-    :raises InvalidArgument: when the root cannot be exported.
-    :raises StoreError: when another command uses the root.
-    :raises CopyError: when the image cannot be copied.
-    """
-    if options.compression not in LAYERS:
-        raise errors.InvalidArgument(
-            f"--compression {options.compression}: not supported for images",
-            hint="choose gz, zst or none",
-        )
-    with tempfile.NamedTemporaryFile(
-        prefix="image-prepare-", dir=scratch, buffering=0
-    ) as file:
+        :raises InvalidArgument: when the root cannot be exported.
+        :raises StoreError: when another command uses the root.
+        :raises InvalidContent: when ``SHA256SUMS`` is no list of checksums.
+        """
+        sums.read(path.parent)
+        directory = Directory(path.parent)
         try:
-            exported = _export(
-                root,
-                journal,
-                file,
-                options,
-                observer,
-                scratch,
-                observer.bytes_copied,
-            )
+            directory.hold()
+            directory.remove_stale("", time.time() - _STALE)
+            with (
+                directory.staged() as temporary,
+                directory.create(temporary, 0o600) as file,
+            ):
+                written = disk.Writeback(
+                    file.fileno(), self.observer.bytes_copied
+                )
+                exported = self._into(file, path.parent, written)
+                os.fsync(file.fileno())
+                directory.rename(temporary, path.name)
         except OSError as error:
-            raise errors.StoreError(
-                f"{root.name}: cannot be packed in {scratch}:"
-                f" {errors.reason(error)}",
-                hint=f"free some space in {scratch}, where the layer is kept"
-                " until it is sent",
+            raise errors.InvalidFile(
+                str(path), f"cannot be written: {errors.reason(error)}"
             ) from error
-        image = MachineImage(
-            Path(file.name),
-            exported.packed,
-            LAYERS[options.compression],
-            exported.facts,
-            {
-                "service": exported.service,
-                "scrubbed": "false" if options.as_is else "true",
-            },
-            store.repository,
-        )
-        result = engine.copy(
-            image,
-            image.manifest.digest,
-            store,
-            tag,
-            observer=observer,
-            name=f"{store.repository}:{tag}",
-        )
-    return dataclasses.replace(
-        exported, digest=image.manifest.digest, copied=result.copied
-    )
+        finally:
+            directory.close()
+        checksum = exported.packed.digest.partition(":")[2]
+        sums.note(path, checksum, self.observer)
+        return dataclasses.replace(exported, destination=str(path))
 
+    def to_store(
+        self, store: base.Store, tag: str, scratch: Path
+    ) -> ExportedMachine:
+        """Export as an image into a store.
 
-def _export(
-    root: MachineRoot,
-    journal: Journal,
-    file: Writable,
-    options: ExportOptions,
-    observer: Observer,
-    scratch: Path,
-    advanced: Callable[[int], None],
-) -> ExportedMachine:
-    _check_owner(root)
-    with _readable(root, journal, live=options.live) as (path, reading):
-        scrubbed = _mounted(root.path)
-        reader = ReadableDirectory(path)
-        facts = MachineFacts.of(reader)
-        if not options.as_is:
-            scrubbed = [*scrub.scan(reader), *scrubbed]
-            scrubbed += _devices(root.name, path, scrubbed)
-        reader.close()
-        packed = pack(
+        The layer is written to a file first: its digest is known last, and
+        nothing of it is sent where it is already.
+
+        :param scratch: where that file is.
+        :raises InvalidArgument: when the root cannot be exported.
+        :raises StoreError: when another command uses the root.
+        :raises CopyError: when the image cannot be copied.
+        """
+        compression = self.options.compression
+        if compression not in LAYERS:
+            raise errors.InvalidArgument(
+                f"--compression {compression}: not supported for images",
+                hint="choose gz, zst or none",
+            )
+        with tempfile.NamedTemporaryFile(
+            prefix="image-prepare-", dir=scratch, buffering=0
+        ) as file:
+            try:
+                exported = self._into(
+                    file, scratch, self.observer.bytes_copied
+                )
+            except OSError as error:
+                raise errors.StoreError(
+                    f"{self.root.name}: cannot be packed in {scratch}:"
+                    f" {errors.reason(error)}",
+                    hint=f"free some space in {scratch}, where the layer is"
+                    " kept until it is sent",
+                ) from error
+            image = MachineImage(
+                Path(file.name),
+                exported.packed,
+                LAYERS[compression],
+                exported.facts,
+                {
+                    "service": exported.service,
+                    "scrubbed": "false" if self.options.as_is else "true",
+                },
+                store.repository,
+            )
+            result = engine.copy(
+                image,
+                image.manifest.digest,
+                store,
+                tag,
+                observer=self.observer,
+                name=f"{store.repository}:{tag}",
+            )
+        return dataclasses.replace(
+            exported, digest=image.manifest.digest, copied=result.copied
+        )
+
+    def _into(
+        self, file: Writable, scratch: Path, advanced: Callable[[int], None]
+    ) -> ExportedMachine:
+        root = self.root
+        _check_owner(root)
+        with _readable(root, self.journal, live=self.options.live) as (
             path,
-            file,
-            compression_name=options.compression,
-            scrubbed=scrubbed,
-            scratch=scratch,
-            advanced=advanced,
+            reading,
+        ):
+            scrubbed = _mounted(root.path)
+            reader = ReadableDirectory(path)
+            facts = MachineFacts.of(reader)
+            if not self.options.as_is:
+                scrubbed = [*scrub.scan(reader), *scrubbed]
+                scrubbed += _devices(root.name, path, scrubbed)
+            reader.close()
+            packed = pack(
+                path,
+                file,
+                compression_name=self.options.compression,
+                scrubbed=scrubbed,
+                scratch=scratch,
+                advanced=advanced,
+            )
+        for line in packed.changed[:5]:
+            self.observer.warning(f"{root.name}: {line}")
+        return ExportedMachine(
+            name=root.name,
+            service=names.service(root.name),
+            destination="",
+            digest=packed.digest,
+            facts=facts,
+            packed=packed,
+            reading=reading,
+            scrubbed=tuple(scrubbed),
+            bind_mounts=tuple(root.bind_mounts),
+            copied=packed.size,
         )
-    for line in packed.changed[:5]:
-        observer.warning(f"{root.name}: {line}")
-    return ExportedMachine(
-        name=root.name,
-        service=names.service(root.name),
-        destination="",
-        digest=packed.digest,
-        facts=facts,
-        packed=packed,
-        reading=reading,
-        scrubbed=tuple(scrubbed),
-        bind_mounts=tuple(root.bind_mounts),
-        copied=packed.size,
-    )
 
 
 def _check_owner(root: MachineRoot) -> None:

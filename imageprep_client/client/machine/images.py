@@ -23,7 +23,11 @@ from imageprep_client.machine import (
     roots,
 )
 from imageprep_client.machine.archives import UnpackedRoot, sums
-from imageprep_client.machine.exporting import ExportedMachine, ExportOptions
+from imageprep_client.machine.exporting import (
+    ExportedMachine,
+    ExportOptions,
+    RootExport,
+)
 from imageprep_client.machine.lxc_cache import CachedBase
 from imageprep_client.machine.replacement.journal import Journal
 from imageprep_client.machine.roots import MachineRoot
@@ -92,14 +96,9 @@ class Export:
         :raises StoreError: likewise, when another command uses the root.
         """
         journal = Journal(state_directory("machine"), self.root.path)
+        export = RootExport(self.root, journal, self.options, observer)
         if exporting.is_archive(self.destination):
-            return exporting.to_archive(
-                self.root,
-                journal,
-                Path(self.destination).absolute(),
-                self.options,
-                observer,
-            )
+            return export.to_archive(Path(self.destination).absolute())
         with _store(self.destination, options, observer) as (stores, store):
             place, name = tagged(self.destination)
             if stores.is_open(place, name.repository):
@@ -112,15 +111,7 @@ class Export:
             with stores.locked(observer.waiting):
                 # Reading takes long and may freeze the machine.
                 _reach(store, name.tag)
-                exported = exporting.to_store(
-                    self.root,
-                    journal,
-                    store,
-                    name.tag,
-                    self.options,
-                    observer,
-                    SCRATCH,
-                )
+                exported = export.to_store(store, name.tag, SCRATCH)
         return dataclasses.replace(exported, destination=self.destination)
 
 

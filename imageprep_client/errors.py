@@ -374,7 +374,7 @@ class CombinedFailure(ImagePrepError):
     def __init__(
         self,
         message: str,
-        failures: Sequence[ImagePrepError],
+        failures: Sequence[ImagePrepError] = (),
         *,
         hint: str | None = None,
     ) -> None:

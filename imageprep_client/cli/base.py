@@ -250,8 +250,7 @@ class Command(command.Command):
             self._abandon()
             raise errors.PartialFailure(
                 "standard output: cannot be written:"
-                f" {errors.reason(error)}; all else is done",
-                [],
+                f" {errors.reason(error)}; all else is done"
             ) from error
 
     @contextlib.contextmanager

@@ -284,9 +284,7 @@ class ServiceNode:
             self._state.keep_declaration(inputs.load(inputs_.declaration))
         except errors.ImagePrepError as error:
             raise errors.PartialFailure(
-                f"the services are as declared, but {error}",
-                [],
-                hint=error.hint,
+                f"the services are as declared, but {error}", hint=error.hint
             ) from error
 
     @contextlib.contextmanager

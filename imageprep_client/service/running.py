@@ -280,9 +280,7 @@ class RunningServices:
             begun = [one for one in self.changes if one.action != "keep"]
             if not begun:
                 raise
-            failure = errors.PartialFailure(str(error), [])
-            failure.hint = error.hint
-            raise failure from error
+            raise errors.PartialFailure(str(error), hint=error.hint) from error
 
     def stop(
         self,

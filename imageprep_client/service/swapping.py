@@ -250,7 +250,6 @@ class Swapper:
             raise errors.PartialFailure(
                 f"{error}; it was left as it is, and the services after it"
                 " were not changed",
-                [],
                 hint=error.hint,
             ) from error
         everything = policy.on_failure is OnFailure.REVERT_ALL
@@ -262,9 +261,7 @@ class Swapper:
         if old:
             told = f"the old containers were restored: {', '.join(old)}"
         raise errors.PartialFailure(
-            f"{error}; {told}",
-            [],
-            hint=error.hint,
+            f"{error}; {told}", hint=error.hint
         ) from error
 
     def _interrupted(self) -> None:

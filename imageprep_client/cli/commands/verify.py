@@ -69,7 +69,7 @@ class Verify(base.Lister):
         if verdict.problems:
             count = wording.counted(len(verdict.problems), "problem")
             self.failure = errors.PartialFailure(
-                f"{count} found", [], hint=verdict.remedy
+                f"{count} found", hint=verdict.remedy
             )
         return self.columns, (
             (

@@ -136,7 +136,7 @@ class Swap:
         except errors.ImagePrepError as error:
             self._restore(error)
             raise errors.PartialFailure(
-                f"{error}; the old root was restored", [], hint=error.hint
+                f"{error}; the old root was restored", hint=error.hint
             ) from error
         except BaseException as error:
             # The machine may be stopping.

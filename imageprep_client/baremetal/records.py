@@ -36,12 +36,14 @@ class BaremetalImages:
 
     def role(self, role: str) -> GlanceImage | None:
         """The newest whole image of a role."""
-        whole = [
+        return max(self._whole(role), key=generation, default=None)
+
+    def _whole(self, role: str) -> list[GlanceImage]:
+        return [
             image
             for image in self.images
             if image.properties[ROLE] == role and image.status == "active"
         ]
-        return max(whole, key=generation, default=None)
 
     @property
     def kind(self) -> str:
@@ -76,13 +78,9 @@ class BaremetalImages:
                 lost = other if present[0] else one
                 problems.append(f"there is no {lost}")
         for role in sorted({i.properties[ROLE] for i in self.images}):
-            whole = [
-                i
-                for i in self.images
-                if i.properties[ROLE] == role and i.status == "active"
-            ]
-            if len(whole) > 1:
-                problems.append(f"there are {len(whole)} images as {role}")
+            count = len(self._whole(role))
+            if count > 1:
+                problems.append(f"there are {count} images as {role}")
         return tuple(problems)
 
 
@@ -160,23 +158,20 @@ def settings(stored: BaremetalImages) -> dict[tuple[str, str], str]:
     """
     lines: dict[tuple[str, str], str] = {}
     disk = stored.role(DISK) or stored.role(ROOT)
-    kernel, ramdisk = stored.role(KERNEL), stored.role(RAMDISK)
     if disk:
         lines["instance_info", "image_source"] = disk.id
         lines["instance_info", "image_type"] = disk.properties["img_type"]
         lines["instance_info", "image_disk_format"] = disk.disk_format
         lines["instance_info", "image_os_hash_algo"] = disk.hash_algorithm
         lines["instance_info", "image_os_hash_value"] = disk.hash_value
-    for key, image in (("kernel", kernel), ("ramdisk", ramdisk)):
-        if image:
-            lines["instance_info", key] = image.id
-    pair = {
-        "deploy_kernel": stored.role(DEPLOY_KERNEL),
-        "deploy_ramdisk": stored.role(DEPLOY_RAMDISK),
-    }
-    for key, image in pair.items():
-        if image:
-            lines["driver_info", key] = image.id
+    for kind, key, role in (
+        ("instance_info", "kernel", KERNEL),
+        ("instance_info", "ramdisk", RAMDISK),
+        ("driver_info", "deploy_kernel", DEPLOY_KERNEL),
+        ("driver_info", "deploy_ramdisk", DEPLOY_RAMDISK),
+    ):
+        if image := stored.role(role):
+            lines[kind, key] = image.id
     line = next(
         (
             image.properties["os_command_line"]

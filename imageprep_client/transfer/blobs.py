@@ -22,7 +22,7 @@ from imageprep_client.transfer.copies import (
 )
 from imageprep_client.transfer.fanout import Passed
 from imageprep_client.transfer.image_time import ImageTime
-from imageprep_client.transfer.run import Run
+from imageprep_client.transfer.run import CopyRun
 from imageprep_client.transfer.stream import SideError, Streams
 from imageprep_client.transfer.workers import LOCAL, Workers
 
@@ -95,7 +95,7 @@ def _lane(copy: BlobCopy, *, streams: bool = True) -> str:
 class BlobTransfers:
     """Transfers the blobs of a run."""
 
-    def __init__(self, run: Run, workers: Workers) -> None:
+    def __init__(self, run: CopyRun, workers: Workers) -> None:
         self._workers = workers
         self._observer = run.observer
         self._lock = threading.Lock()

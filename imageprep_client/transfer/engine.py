@@ -32,7 +32,7 @@ from imageprep_client.transfer.copies import Copy, ImageCopy
 from imageprep_client.transfer.fanout import FanOut
 from imageprep_client.transfer.known import KeepsChecks, KnownContent
 from imageprep_client.transfer.preflight import Preflight
-from imageprep_client.transfer.run import Run
+from imageprep_client.transfer.run import CopyRun
 from imageprep_client.transfer.workers import LOCAL, Workers
 
 #: The default number of threads, at most. More of them take memory, and make
@@ -105,7 +105,7 @@ def copy_all(
 
     :param dry_run: determine what would be copied, and write nothing.
     :param known: content that was read before and is not fetched again.
-    :param checks: see `Run`; copied images are recorded there.
+    :param checks: see `CopyRun`; copied images are recorded there.
     :param independently: fill each registry independently of the others,
         concurrently; without `keep_going` a failure ends the copies to its
         registry. Each blob is read from its source once: it is streamed to all
@@ -113,7 +113,7 @@ def copy_all(
         registry.
     :raises NoSpace: when the destination has no room; nothing was copied.
     """
-    run = Run(
+    run = CopyRun(
         observer=observer,
         concurrency=concurrency,
         keep_going=keep_going or dry_run,
@@ -158,12 +158,12 @@ def copy(
     return result
 
 
-def _workers(run: Run, parent: Workers | None = None) -> Workers:
+def _workers(run: CopyRun, parent: Workers | None = None) -> Workers:
     return Workers(run.concurrency, keep_going=run.keep_going, parent=parent)
 
 
 def _copy(
-    copies: Sequence[Copy], run: Run, workers: Workers
+    copies: Sequence[Copy], run: CopyRun, workers: Workers
 ) -> list[CopyResult]:
     preflight = Preflight(copies, run, workers)
     preflight.run()
@@ -185,7 +185,9 @@ def _copy(
     return [_result(image, unfinished) for image in preflight.images]
 
 
-def _copy_independently(copies: Sequence[Copy], run: Run) -> list[CopyResult]:
+def _copy_independently(
+    copies: Sequence[Copy], run: CopyRun
+) -> list[CopyResult]:
     groups: dict[str, list[int]] = {}
     for number, copy in enumerate(copies):
         groups.setdefault(copy.destination.registry, []).append(number)
@@ -236,7 +238,7 @@ class _Transfer:
     """The part of a run that writes to the destination."""
 
     def __init__(
-        self, preflight: Preflight, run: Run, workers: Workers
+        self, preflight: Preflight, run: CopyRun, workers: Workers
     ) -> None:
         self._preflight = preflight
         self._workers = workers

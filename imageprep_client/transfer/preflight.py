@@ -27,7 +27,7 @@ from imageprep_client.transfer.copies import (
     Unprobed,
 )
 from imageprep_client.transfer.image_time import ImageTime
-from imageprep_client.transfer.run import Run
+from imageprep_client.transfer.run import CopyRun
 from imageprep_client.transfer.workers import Workers
 
 #: Repositories of a registry that are asked for a blob before it counts as
@@ -47,7 +47,7 @@ class Preflight:
     """
 
     def __init__(
-        self, copies: Sequence[Copy], run: Run, workers: Workers
+        self, copies: Sequence[Copy], run: CopyRun, workers: Workers
     ) -> None:
         self.images = [ImageCopy(copy) for copy in copies]
         self.blobs: list[BlobCopy] = []

@@ -14,7 +14,7 @@ from imageprep_client.transfer.known import (
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class CopyRun:
     """What all copies of a run share.
 
     :ivar keep_going: whether images are copied after another one failed.

@@ -14,7 +14,7 @@ from imageprep_client.stores import base
 from imageprep_client.transfer import resume
 from imageprep_client.transfer.copies import BlobCopy, ImageCopy
 from imageprep_client.transfer.fanout import Passed
-from imageprep_client.transfer.run import Run
+from imageprep_client.transfer.run import CopyRun
 from imageprep_client.transfer.workers import Cancelled, Workers
 
 # A blob whose upload was interrupted is fetched again from its source: the
@@ -55,7 +55,7 @@ class SideError(Exception):
 class Streams:
     """Transfers blobs, and repeats the transfer after an interruption."""
 
-    def __init__(self, run: Run, workers: Workers) -> None:
+    def __init__(self, run: CopyRun, workers: Workers) -> None:
         self._workers = workers
         self._observer = run.observer
         self._known = run.known

@@ -128,7 +128,7 @@ def hold(
     """
     image = podman.image(container.image_id)
     names = podman.shared_names(container)
-    service = without_environment(adopting.adopt(container, image, names))
+    service = for_again(adopting.adopt(container, image, names), container)
     holder = Holder.of(name)
     if holder is None:
         raise ValueError(name)
@@ -147,8 +147,10 @@ def hold(
         },
     )
     environment = adopting.own_environment(container, image)
-    create(podman, state, kept, container.image_id, environment)
-    state.remove_environment(name)
+    try:
+        create(podman, state, kept, container.image_id, environment)
+    finally:
+        state.remove_environment(name)
 
 
 def trial_name(service: str) -> str:
@@ -225,10 +227,16 @@ def held(
     )
 
 
-def without_environment(service: Service) -> Service:
-    """A service without variables, whose values may be secrets."""
+def for_again(service: Service, container: InspectedContainer) -> Service:
+    """A service that creates a container again, with its volumes.
+
+    It has no variables, whose values may be secrets.
+    """
     return dataclasses.replace(
-        service, environment={}, env_from={}, env_file=()
+        adopting.with_volumes(service, container),
+        environment={},
+        env_from={},
+        env_file=(),
     )
 
 

@@ -268,6 +268,11 @@ class StateDirectory:
         with disk.reported(self.path):
             self.environment_file(name).unlink(missing_ok=True)
 
+    def remove_environments(self, prefix: str) -> None:
+        """Remove those of all containers whose name begins like this."""
+        for path in (self.path / _ENVIRONMENT).glob(f"{prefix}*.env"):
+            self.remove_environment(path.stem)
+
     @property
     def mark(self) -> str:
         """Marks the programs that commands start; see `host.processes`."""

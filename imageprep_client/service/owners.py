@@ -32,7 +32,7 @@ def same_target(
     """
     service = adopting.adopt(container, image, names)
     return TargetContainer(
-        holding.without_environment(service),
+        holding.for_again(service, container),
         container.image_id,
         container.digest,
         container.digests,

@@ -12,6 +12,7 @@ from imageprep_client.programs import systemd
 from imageprep_client.programs.podman import InspectedContainer
 from imageprep_client.service import holding, images, preflight, probing
 from imageprep_client.service.declaration import (
+    KEPT,
     AppliedDeclaration,
     NodeDeclaration,
     Service,
@@ -98,6 +99,7 @@ class RunningServices:
         self._state.make()
         with self._state.locked(self._observer.waiting):
             self._state.wait_for_programs(self._observer.waiting)
+            self._state.remove_environments(KEPT)
             self.recovered = self._recover()
             self.recovered += self._settle(
                 [name for name in names if name not in self.recovered]

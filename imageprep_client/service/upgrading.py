@@ -323,7 +323,8 @@ class Node(RunningServices):
         if self._owner(one.service.name, current).declares_options:
             return ""
         image = one.image.local or self._podman.image(current.image_id)
-        if not one.service.same_container(adopting.adopt(current, image)):
+        adopted = adopting.adopt(current, image)
+        if not adopting.same_container(one.service, adopted):
             return "other options"
         wanted = adopting.declared_environment(one.service, one.environment)
         if adopting.own_environment(current, image) != adopting.visible(

@@ -70,6 +70,19 @@ def test_half_made_container(
     assert answer(port) == "1"
 
 
+def test_values_of_a_killed_creation(
+    podman_host: PodmanHost, images: list[str], port: int
+) -> None:
+    """The values of a container that is not started are kept nowhere."""
+    inputs = podman_host.inputs({"one": service(images[0], port)})
+    podman_host.node().start(inputs, [], QUICK)
+    (path,) = (p for p in podman_host.state_files() if p.name == "lock")
+    left = path.with_name("environment") / "image-prepare.one.1.env"
+    left.write_text("PASSWORD=secret\n")
+    podman_host.node().recover()
+    assert not left.exists()
+
+
 def kill(podman_host: PodmanHost) -> None:
     """Kill the process of a service, and the one that watches it."""
     state = podman_host.inspect("one")["State"]

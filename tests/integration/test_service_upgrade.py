@@ -89,6 +89,58 @@ def test_upgrade_again_changes_nothing(
     assert podman_host.inspect("one")["State"]["Pid"] == before
 
 
+def test_variable_of_a_secret(
+    podman_host: PodmanHost, images: list[str], ports: Ports
+) -> None:
+    """A service with a variable of a secret is as declared, and a rollback
+    leaves the value to podman.
+    """
+    words = ["--secret=s,type=env", "--secret=s,type=env,target=TOKEN"]
+    old, new = (
+        {"one": service(one, ports.one, podman_args=words)}
+        for one in images[:2]
+    )
+    (podman_host.directory / "s").write_text("first")
+    podman_host.podman("secret", "create", "s", f"{podman_host.directory}/s")
+    try:
+        node = podman_host.node()
+        node.start(podman_host.inputs(old), [], QUICK)
+        (change,) = node.upgrade(podman_host.inputs(old), [], QUICK)
+        assert change.action == "keep", change.reason
+        podman_host.node().upgrade(podman_host.inputs(new), [], QUICK)
+        podman_host.node().rollback(["one"], 0, QUICK)
+        variables = podman_host.inspect("one")["Config"]["Env"]
+        assert variables.count("TOKEN=first") == 1
+        assert variables.count("s=first") == 1
+    finally:
+        podman_host.podman("secret", "rm", "s")
+
+
+def test_anonymous_volume(
+    podman_host: PodmanHost, images: list[str], ports: Ports
+) -> None:
+    """A container that is restored has its data, and is as declared."""
+    more = {"volumes": ["/data", f"{podman_host.directory}:/host"]}
+    inputs = podman_host.inputs({"one": service(images[0], ports.one, **more)})
+    podman_host.node().start(inputs, [], QUICK)
+    write = ("exec", "one", "/bin/sh", "-c", "echo kept > /data/file")
+    read = ("exec", "one", "/bin/sh", "-c", "read x < /data/file; echo $x")
+    podman_host.podman(*write)
+    unhealthy = podman_host.inputs({"one": mute(images[2], ports.one, **more)})
+    with pytest.raises(errors.PartialFailure):
+        podman_host.node().upgrade(unhealthy, [], QUICK)
+    assert podman_host.podman(*read) == "kept"
+    inputs = podman_host.inputs({"one": service(images[0], ports.one, **more)})
+    (change,) = podman_host.node().upgrade(inputs, [], QUICK)
+    assert change.action == "keep", change.reason
+    new = podman_host.inputs({"one": service(images[1], ports.one, **more)})
+    podman_host.node().upgrade(new, [], QUICK)
+    podman_host.node().rollback(["one"], 0, QUICK)
+    assert podman_host.podman(*read) == "kept"
+    podman_host.podman("rm", "--force", "--time=0", "one")
+    podman_host.podman("volume", "prune", "--force")
+
+
 @pytest.mark.parametrize(
     ("policy", "expected", "broken"),
     [

@@ -64,6 +64,57 @@ def adopt(
     )
 
 
+def with_volumes(service: Service, container: InspectedContainer) -> Service:
+    """The service of a container, with the container's anonymous volumes.
+
+    Those of a container in `volumes_from` come with that container.
+    """
+    if "volumes_from" in service.options:
+        return service
+    own = _volumes(service)
+    named = {volume.split(":")[1] for volume in own if ":" in volume}
+    names = {
+        mount["Destination"]: mount["Name"]
+        for mount in container.data.get("Mounts") or ()
+        if inspected.ANONYMOUS.fullmatch(mount.get("Name") or "")
+        and mount["Destination"] not in named
+        and not any(mount["Destination"] in a for a in service.podman_args)
+    }
+    return service.with_options(
+        volumes=(
+            *(
+                f"{names.pop(volume)}:{volume}" if volume in names else volume
+                for volume in own
+            ),
+            *(f"{name}:{path}" for path, name in names.items()),
+        )
+    )
+
+
+def same_container(declared: Service, adopted: Service) -> bool:
+    """Whether both give one container, environment and volumes' names aside.
+
+    A container that was restored names its anonymous volumes.
+    """
+    wanted = _volumes(declared)
+    volumes = []
+    for volume in _volumes(adopted):
+        name, _, path = volume.partition(":")
+        if volume in wanted or not inspected.ANONYMOUS.fullmatch(name):
+            volumes.append(volume)
+        elif path in wanted:
+            volumes.append(path)
+        # Else the image declares it.
+    return declared.same_container(
+        adopted.with_options(volumes=tuple(volumes))
+    )
+
+
+def _volumes(service: Service) -> tuple[str, ...]:
+    volumes = service.options.get("volumes", ())
+    return volumes if isinstance(volumes, tuple) else ()
+
+
 def _by_name(value: OptionValue, names: Mapping[str, str]) -> OptionValue:
     """An option whose value may be ``container:ID``."""
     if isinstance(value, tuple):
@@ -79,15 +130,19 @@ def _by_name(value: OptionValue, names: Mapping[str, str]) -> OptionValue:
 def own_environment(
     container: InspectedContainer, image: ContainerImage | None
 ) -> dict[str, str]:
-    """The variables that a container was given, in whatever way.
+    """The variables that a container was given, except those of secrets.
 
     :param image: that of the container: what it sets itself is left out.
     """
     hostname = str(container.config.get("Hostname") or "")
+    secrets = set(commandline.secret_variables(container.create_command))
     return {
         name: value
         for name, value in visible(container.environment, image).items()
-        if name not in _PODMANS or value not in (hostname, container.id[:12])
+        if name not in secrets
+        and (
+            name not in _PODMANS or value not in (hostname, container.id[:12])
+        )
     }
 
 

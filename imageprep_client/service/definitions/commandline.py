@@ -107,6 +107,16 @@ def parse(words: Sequence[str], name: str) -> CreateCommand:
     return CreateCommand(service, image, tuple(inherited))
 
 
+def secret_variables(words: Sequence[str]) -> Iterator[str]:
+    """The variables that a command line takes from secrets of podman."""
+    for option, value in _Reader(_arguments(words)).options():
+        if option == "secret":
+            name, *others = value.split(",")
+            given = dict(one.partition("=")[::2] for one in others)
+            if given.get("type") == "env":
+                yield given.get("target") or name.removeprefix("source=")
+
+
 def _arguments(words: Sequence[str]) -> list[str]:
     """The words after ``create`` or ``run``."""
     for place, word in enumerate(words):

@@ -17,7 +17,8 @@ from typing import Any
 from imageprep_client.programs.podman import ContainerImage, InspectedContainer
 from imageprep_client.service.declaration import OptionValue, Service
 
-_ANONYMOUS = re.compile(r"[0-9a-f]{64}")
+#: The name of a volume that podman has named.
+ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 #: Options of mounts that podman adds to those of the command line.
 _MOUNT = "rprivate,rbind"
 _VOLUME = "rprivate,nosuid,nodev,rbind"
@@ -183,7 +184,7 @@ def _volumes(
     for bind in container.host_config.get("Binds") or ():
         source, target, *rest = bind.split(":")
         options = rest[0] if rest else ""
-        if _ANONYMOUS.fullmatch(source):
+        if ANONYMOUS.fullmatch(source):
             if target not in (defaults.get("Volumes") or {}):
                 yield target
             continue

@@ -34,8 +34,10 @@ def place(text: str) -> Location:
     from imageprep_client.stores.archive import parts
 
     is_file = any(map(os.path.isfile, (text, parts.part(text, 0))))
-    if text.startswith(("/", "./", "../")) or (
-        (is_file or text.endswith(_SUFFIX)) and ":" not in text
+    if (
+        is_file
+        or text.startswith(("/", "./", "../"))
+        or (text.endswith(_SUFFIX) and ":" not in text)
     ):
         return Location(f"oci-archive:{os.path.abspath(text)}")
     if ":" not in text and os.path.isdir(text):

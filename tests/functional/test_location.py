@@ -281,13 +281,16 @@ def test_names_with_spaces_in_the_next_step(site: Deployment) -> None:
         assert told.rstrip().endswith(step)
 
 
+@pytest.mark.parametrize("name", ["release-1", "release:1"])
 @pytest.mark.parametrize("words", [(), ("--split-size", "1")])
-def test_archive_of_any_name(site: Deployment, words: tuple[str, ...]) -> None:
+def test_archive_of_any_name(
+    site: Deployment, name: str, words: tuple[str, ...]
+) -> None:
     """What a run has written is read by the name that it tells."""
     site.environment(site.entry(push_destination="oci:images"))
-    site.run("--carry", "release-1", *words)
+    site.run("--carry", name, *words)
     site.registry.close()
-    site.run("--from", "release-1")
+    site.run("--from", name)
 
 
 def test_archive_in_no_directory(site: Deployment) -> None:

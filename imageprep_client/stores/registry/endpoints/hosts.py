@@ -274,15 +274,12 @@ class Hosts:
         key = (name, insecure)
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
-        silent = None
-        if not lock.acquire(blocking=False):
-            silent = errors.Unreachable(f"{name}: no answer so far")
-            while not lock.acquire(timeout=deadlines.bounded(_WAITING)):
-                deadlines.check(failure=silent)
+        silent = errors.Unreachable(f"{name}: no answer so far")
+        while not lock.acquire(timeout=deadlines.bounded(_WAITING)):
+            deadlines.check(failure=silent)
         try:
             selected = self._selected.get(key)
             if selected is None:
-                deadlines.check(failure=silent)
                 endpoints = self.candidates(*key)
                 selected = retrier.retrying(
                     name, lambda: self._choose(endpoints, probe)

@@ -511,6 +511,7 @@ def test_never_reached_by_many(
         ]
     for future in resolved:
         assert isinstance(future.exception(), errors.Unreachable)
+    assert len({id(future.exception()) for future in resolved}) == 40
     assert len(connections) == 5 * len(hosts.candidates(name))
     assert len(observer.retries) == 4
 

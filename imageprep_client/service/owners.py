@@ -101,6 +101,6 @@ class Owner:
 
     def stop(self, container: InspectedContainer) -> None:
         if container.is_alive:
-            self._podman.stop(container.id)
+            self._podman.stop(container.id, container.stop_timeout)
         else:
             self._settle(container)

@@ -171,28 +171,26 @@ class Podman:
     def start(self, name: str) -> None:
         self._program.run("start", "--", name, timeout=_PATIENCE)
 
-    def stop(self, name: str, seconds: int | None = None) -> None:
+    def stop(self, name: str, seconds: int) -> None:
         """Stop a container.
 
-        :param seconds: before SIGKILL; None for the container's own.
+        :param seconds: between the stop signal and SIGKILL.
         """
-        words = ["stop"]
-        if seconds is not None:
-            words.append(f"--time={seconds}")
-        self._program.run(*words, "--", name)
+        words = ("stop", f"--time={seconds}", "--", name)
+        self._program.run(*words, timeout=seconds + _PATIENCE)
 
     def remove(self, *names: str, seconds: int) -> None:
         """Stop and remove containers; their anonymous volumes stay.
 
         :param seconds: between the stop signal and SIGKILL.
         """
-        words = ("rm", "--force", f"--time={seconds}")
-        self._program.run(*words, "--", *names)
+        words = ("rm", "--force", f"--time={seconds}", "--", *names)
+        self._program.run(*words, timeout=seconds + _PATIENCE)
 
     def discard(self, *names: str) -> None:
         """Remove containers that never ran, with their anonymous volumes."""
-        words = ("rm", "--force", "--volumes", "--time=0")
-        self._program.run(*words, "--", *names)
+        words = ("rm", "--force", "--volumes", "--time=0", "--", *names)
+        self._program.run(*words, timeout=_PATIENCE)
 
     def exec(
         self, name: str, words: Sequence[str], timeout: float

@@ -188,7 +188,8 @@ def metal3(
     raise errors.NotFound(
         f"{name}: no disk for {wanted}; there are: "
         + (", ".join(disks) or "none"),
-        hint="push one: baremetal push LOCATION --image FILE",
+        hint="push one: openstack image-prepare baremetal push LOCATION"
+        " --image FILE",
     )
 
 

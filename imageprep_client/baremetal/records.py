@@ -115,7 +115,7 @@ def find(service: Glance, name: str) -> BaremetalImages:
     if not images:
         raise errors.NotFound(
             f"{name}: no bare-metal image of this name in Glance",
-            hint="list them: baremetal list",
+            hint="list them: openstack image-prepare baremetal list",
         )
     return BaremetalImages(name, tuple(images))
 
@@ -196,7 +196,8 @@ def metal3(images: BaremetalImages, endpoint: str) -> dict[str, str]:
         raise errors.InvalidArgument(
             f"{images.name}: has no whole-disk image, and Metal3 deploys no"
             " other",
-            hint="register one: baremetal register --whole-disk FILE",
+            hint="register one: openstack image-prepare baremetal register"
+            " NAME --whole-disk FILE",
         )
     return {
         "url": f"{endpoint}/v2/images/{disk.id}/file",

@@ -181,7 +181,8 @@ def _root(
         disk.path,
         "has no root file system that can be read"
         + "".join(f"; {reason}" for reason in reasons[:5]),
-        hint="register it as a whole disk: baremetal register --whole-disk",
+        hint="register it as a whole disk: openstack image-prepare baremetal"
+        f" register NAME --whole-disk {shlex.quote(disk.path)}",
     )
 
 

@@ -93,8 +93,11 @@ class ImageName(Brief):
         return self._short
 
 
-class Hidden(Brief):
-    """Text of a column that is not in a default table."""
+class Hidden(columns.FormattableColumn[Any]):
+    """A value, or None, of a column that is not in a default table."""
+
+    def human_readable(self) -> str:
+        return "" if self._value is None else str(self._value)
 
 
 class Names(columns.FormattableColumn[Sequence[str]]):

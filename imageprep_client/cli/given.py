@@ -29,8 +29,20 @@ _MAY_BE_EMPTY = frozenset(
         "--username",
     }
 )
-#: Names of arguments that are paths of this host.
-_PATHS = frozenset({"<file>", "<directory>", "<report>", "<inventory>"})
+#: Names of arguments that are, or begin with, paths of this host.
+_PATHS = frozenset(
+    {
+        "<destination>",
+        "<directory>",
+        "<file>",
+        "<file>[,architecture=<architecture>]",
+        "<inventory>",
+        "<place>",
+        "<report>",
+        "<source>",
+        "lxc|machines|<directory>",
+    }
+)
 _UNKNOWN = re.compile(r"unrecognized arguments: (--[\w-]+)")
 #: argparse takes a word with a hyphen for an option.
 _NO_VALUE = re.compile(r"argument (?:\S+/)?(--[\w-]+): expected one argument")

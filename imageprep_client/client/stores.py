@@ -337,8 +337,8 @@ class _Remote:
         if self._place.path and not names:
             raise errors.NotFound(
                 f"{self._place}: no repository has this path, or one below it",
-                hint=f"image list --registry-url {self._place.registry} names"
-                " all images",
+                hint="openstack image-prepare image list --registry-url"
+                f" {self._place.registry} names all images",
             )
         return names
 

@@ -69,8 +69,8 @@ def advice(registry: str) -> str:
     if port == str(PORT):
         return (
             f"{text} web server running, which serves {TREE}? To write into a"
-            " tree without one, give --image-serve; image-prepare registry"
-            " config prints how Apache serves it"
+            " tree without one, give --image-serve; openstack image-prepare"
+            " registry config prints how Apache serves it"
         )
     return f"{text} registry running, and is that its port?"
 

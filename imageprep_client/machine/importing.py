@@ -65,7 +65,8 @@ def target(name: str, store: RootStore) -> ImportTarget:
     if path.is_symlink() or (path.exists() and not _is_empty(path)):
         raise errors.InvalidArgument(
             f"{name}: {path} already exists",
-            hint="replace its root with: machine replace",
+            hint="replace its root with: openstack image-prepare machine"
+            f" replace {name}",
         )
     if not path.parent.is_dir():
         raise errors.InvalidArgument(f"{path.parent}: no such directory")

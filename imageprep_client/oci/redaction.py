@@ -22,6 +22,8 @@ _SECRETS = (
 )
 # The password of a URL, https://user:password@host/.
 _URL_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
+# What follows the path of a URL may be a signature that lets anybody in.
+_URL_QUERY = re.compile(r"(://[^\s?#'\"]*)\?[^\s'\"]+")
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 # The digest after the @ of a name, possibly an invalid one.
 _DIGEST = re.compile(r"@(sha[0-9]+:[^@]*|[a-z0-9+._-]+:[0-9a-fA-F]{32,})")
@@ -63,10 +65,11 @@ def redacted(text: str) -> str:
 
 
 def masked(text: str, secrets: Iterable[str] = ()) -> str:
-    """The text without these secrets and without the passwords of URLs.
+    """The text without these secrets, nor passwords and queries of URLs.
 
     :param secrets: the longest first: one may be a part of another.
     """
     for secret in secrets:
         text = text.replace(secret, MASK)
-    return _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
+    text = _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
+    return _URL_QUERY.sub(rf"\1?{MASK}", text)

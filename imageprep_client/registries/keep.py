@@ -161,6 +161,6 @@ def closure(graph: RepositoryGraph, names: Iterable[str]) -> Closure:
             raise errors.InvalidContent(
                 f"{graph.store}: {name}: {graph.broken[name]}, so what is to"
                 " be kept is not known",
-                hint="look at it with image-prepare verify",
+                hint="look at it with openstack image-prepare verify",
             )
     return kept

@@ -206,7 +206,8 @@ def held(
     if container is None or image is None:
         raise errors.NotFound(
             f"{name}: the kept container is gone",
-            hint="the old image can be had by service upgrade",
+            hint="the old image can be had by: openstack image-prepare service"
+            " upgrade",
         )
     try:
         data = json.loads(container.labels[_SPECIFICATION])

@@ -68,7 +68,7 @@ def _status(
     if container is None and service is None:
         raise errors.NotFound(
             f"{name}: neither declared nor a container",
-            hint="list the services: service list",
+            hint="list the services: openstack image-prepare service list",
         )
     previous = host.podman.container(holders[0].name) if holders else None
     status = ServiceStatus(

@@ -289,7 +289,7 @@ class Node(RunningServices):
                     problem = f"generation {generation} is not kept"
                 raise errors.NotFound(
                     f"{name}: {problem}",
-                    hint="look at: service history",
+                    hint="look at: openstack image-prepare service history",
                 )
             chosen.append(kept[0])
         return chosen

@@ -47,7 +47,8 @@ def test_rollback_and_delete(openstack: base.OpenStack) -> None:
     openstack(
         *(*MACHINE, "rollback", "www", *where),
         stderr="www: 20261129T174512Z restored, the machine is stopped,"
-        " as before, in .*; rollback again to undo it",
+        " as before, in .*; undo it with: openstack image-prepare machine"
+        f" rollback www --store {store}",
     )
     assert (store / "www/etc/release").read_text().startswith("www~")
     openstack(
@@ -105,8 +106,8 @@ def test_replace_of_several(openstack: base.OpenStack) -> None:
         *(*MACHINE, *words, *where, "--no-verify", "-f", "json"),
         status=1,
         stderr="(?s)2 of 3 machines not replaced\n  2 machines: gone1: no"
-        " machine of this name in .*; also gone2\nhint: .*list\n.*1 machine"
-        " replaced in .*",
+        " machine of this name in .*; also gone2\nhint: .*list --store .*\n.*"
+        "1 machine replaced in .*",
     )
     rows = json.loads(done.stdout)
     assert [(row["Name"], row["State"]) for row in rows] == [
@@ -128,7 +129,8 @@ def test_replace_of_a_stopped_machine(openstack: base.OpenStack) -> None:
         *(*MACHINE, "replace", "www", "--from", "www.tar", "--no-verify"),
         *where,
         stderr=".*/www.tar: www replaced, the machine is stopped, as before,"
-        " in .*; undo it with machine rollback",
+        " in .*; undo it with: openstack image-prepare machine rollback www"
+        f" --store {where[1]}",
     )
 
 

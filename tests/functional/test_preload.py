@@ -125,6 +125,7 @@ def test_status(openstack: base.OpenStack) -> None:
     status = (*PRELOAD, "status", "report.json", "-f", "json")
     shown = json.loads(openstack(*status).stdout)
     assert [row["Host"] for row in shown] == ["h1"]
+    assert (shown[0]["Free"], shown[0]["Seconds"]) == (4096, 2.5)
     path.write_text(json.dumps({**document, "nodes": [row, failed]}))
     told = r"1 of 2 nodes failed\s+h2: no route to host\s*"
     openstack(*status, status=1, stderr=told)

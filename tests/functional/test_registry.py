@@ -26,6 +26,12 @@ def test_config(openstack: base.OpenStack, golden: Golden) -> None:
     golden.check("registry-config.conf", openstack(*CONFIG).stdout)
 
 
+def test_config_of_a_relative_path(openstack: base.OpenStack) -> None:
+    """Apache gets the absolute path."""
+    shown = openstack(*CONFIG, "--image-serve", "my images/").stdout
+    assert f'DocumentRoot "{openstack.home}/my images"\n' in shown
+
+
 @pytest.fixture
 def without_aiohttp(openstack: base.OpenStack) -> None:
     """The package without the extra ``serve``."""

@@ -356,7 +356,9 @@ def test_mistyped_part_of_a_registry(openstack: base.OpenStack) -> None:
         one = images.overcloud({"mine/api": ["1"]}, unique_bytes=5_000)
         images.write(one.images, registry.content.store)
         place = f"{registry.host}/min"
-        problem = f"{place}: no repository [^\n]*\nhint: image list [^\n]*"
+        problem = (
+            f"{place}: no repository [^\n]*\nhint: [^\n]* image list [^\n]*"
+        )
         for words in (VERIFY, (*PRUNE, "--keep-last", "1")):
             openstack(
                 *(*words, "--registry-url", place), status=2, stderr=problem

@@ -208,8 +208,12 @@ def test_formats(
     """Raw and compressed images give the same."""
     disk = disks("ext4")
     image = disk.qcow2(*options) if options else disk.raw
-    openstack("extract", str(image), "--output-dir", "out")
-    _check(disk, openstack.home / "out")
+    done = openstack("extract", str(image), "--output-dir", "my out")
+    assert (
+        "next: openstack image-prepare baremetal register NAME"
+        " --kernel 'my out/vmlinuz' --ramdisk 'my out/initramfs'\n"
+    ) in done.stderr
+    _check(disk, openstack.home / "my out")
 
 
 def test_little_is_written(extracted: Callable[[str], Extracted]) -> None:

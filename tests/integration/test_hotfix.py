@@ -513,6 +513,8 @@ class TestSeveralImages:
             status=1,
         )
         assert "1 of 2 images failed" in told.stderr
+        assert max(map(len, told.stdout.splitlines())) <= 80
+        assert "| keystone:1.0-fix |" in told.stdout
         assert "localhost/bare:1: has no rpm" in told.stderr
         assert NEW_IMAGE in site.storage.names()
         assert "localhost/bare:1-fix" not in site.storage.names()

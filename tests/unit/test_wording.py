@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from imageprep_client import wording
@@ -121,3 +126,41 @@ def test_line(others: str, expected: str) -> None:
     """The first message is whole; some of the other names follow."""
     group = [f"r.io/{name}:1: gone" for name in f"a{others}"]
     assert wording.line(group, "image") == expected
+
+
+def _advice() -> Iterator[tuple[str, str]]:
+    """Each hint, next step and returned text, and where it is."""
+    for path in Path(wording.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case (
+                    ast.keyword(arg="hint", value=told)
+                    | ast.Assign(targets=[ast.Name("hint")], value=told)
+                    | ast.Assign(
+                        targets=[ast.Attribute(attr="next_step")], value=told
+                    )
+                    | ast.Return(value=ast.expr() as told)
+                ):
+                    texts = [
+                        part.value
+                        for part in ast.walk(told)
+                        if isinstance(part, ast.Constant)
+                        and isinstance(part.value, str)
+                    ]
+                    yield "".join(texts), f"{path}:{told.lineno}"
+
+
+def test_commands_can_be_typed_as_they_are_told() -> None:
+    """Hints and next steps name commands with all of their words."""
+    setup = (Path(__file__).parents[2] / "setup.cfg").read_text()
+    names = re.findall(r"^    image-prepare_(\w+) =", setup, re.M)
+    commands = [name.replace("_", " ") for name in names if "_" in name]
+    bare = re.compile(
+        r"(?<!openstack image-prepare )(?<!openstack )"
+        rf"\b({'|'.join(commands)})\b"
+        r"|(?<!openstack )\bimage-prepare \w"
+    )
+    advice = list(_advice())
+    assert len(commands) > 30
+    assert len(advice) > 100
+    assert not [place for text, place in advice if bare.search(text)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from osc_lib.cli import format_columns
 
 from imageprep_client import errors, wording
-from imageprep_client.cli import base, options, report
+from imageprep_client.cli import base, options, output, report
 
 if TYPE_CHECKING:
     from imageprep_client.client.hotfixes import HotfixRequest, HotfixResult
@@ -109,13 +109,12 @@ class Hotfix(base.Lister):
             self.next_step = (
                 f"parameters written to {parsed_args.output_env_file}"
             )
-        return _COLUMNS, (
-            (
-                image.image,
-                image.result,
-                format_columns.ListColumn(list(image.changes)),
-            )
-            for image in result.images
+        made = result.images
+        return _COLUMNS, zip(
+            output.image_names([image.image for image in made]),
+            output.image_names([image.result for image in made]),
+            [format_columns.ListColumn(list(i.changes)) for i in made],
+            strict=True,
         )
 
 

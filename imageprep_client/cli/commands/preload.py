@@ -123,9 +123,9 @@ def _next_step(result: PreloadResult) -> str:
         spent = wording.duration(estimate.seconds)
         return (
             f"a run would take about {spent} in {waves}; nothing was changed;"
-            " next: preload run"
+            " next: openstack image-prepare preload run with these options"
         )
-    return "the next preload run does what is missing" if result.failed else ""
+    return "the next run does what is missing" if result.failed else ""
 
 
 class PreloadRun(_Preload):
@@ -192,8 +192,8 @@ def _table(
             row.images,
             row.in_place,
             columns.Size(row.missing),
-            columns.Hidden(str(row.free)),
-            columns.Hidden(str(row.seconds)),
+            columns.Hidden(row.free),
+            columns.Hidden(row.seconds),
             columns.Hidden(row.error),
         )
         for row in result.nodes

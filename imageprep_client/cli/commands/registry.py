@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from imageprep_client.cli import base, report
 
@@ -34,10 +35,8 @@ class RegistryConfig(_RegistryCommand):
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         from imageprep_client.client import serving
 
-        text = serving.virtual_host(
-            parsed_args.image_serve, parsed_args.listen
-        )
-        self.write(text)
+        tree = os.path.abspath(parsed_args.image_serve)
+        self.write(serving.virtual_host(tree, parsed_args.listen))
 
 
 class RegistryServe(_RegistryCommand):

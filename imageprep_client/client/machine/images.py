@@ -32,7 +32,7 @@ from imageprep_client.machine.lxc_cache import CachedBase
 from imageprep_client.machine.replacement.journal import Journal
 from imageprep_client.machine.roots import MachineRoot
 from imageprep_client.observer import Observer
-from imageprep_client.oci import mediatypes
+from imageprep_client.oci import mediatypes, redaction
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base
@@ -219,7 +219,11 @@ def import_machine(
             place, archive.unpack, read_only=read_only
         )
     return ImportedMachine(
-        root, source.location, archive.digest, archive.verified_by, unpacked
+        root,
+        redaction.masked(source.location),
+        archive.digest,
+        archive.verified_by,
+        unpacked,
     )
 
 

@@ -271,8 +271,8 @@ def _tag_of(name: str, labels: Mapping[str, str], label: str) -> str:
         missing = error.args[0] if "{" in label else label
         raise errors.DiscoveryError(
             f"{name}: no label {missing}; its labels: {shown}",
-            hint="name one of them (tag_from_label, or --tag-from-label of tag"
-            " discover), or give the tag",
+            hint="name one of them (tag_from_label or --tag-from-label), or"
+            " give the tag",
         ) from None
     except ValueError as error:
         raise errors.DiscoveryError(

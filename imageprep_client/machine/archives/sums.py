@@ -96,7 +96,7 @@ def note(path: Path, checksum: str, observer: Observer) -> None:
     if (path.parent / SIGNATURE).exists():
         observer.warning(
             f"{path.parent / SIGNATURE}: no longer fits {NAME}; sign it again"
-            " with machine publish"
+            " with openstack image-prepare machine publish"
         )
 
 

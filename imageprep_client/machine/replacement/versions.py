@@ -59,7 +59,8 @@ def find(root: Path, version: str | None) -> KeptVersion:
     if not versions:
         raise errors.InvalidArgument(
             f"{root}: no earlier root is kept",
-            hint="machine replace keeps --keep of them, one by default",
+            hint="openstack image-prepare machine replace keeps --keep of"
+            " them, one by default",
         )
     names = ", ".join(known.version for known in versions)
     raise errors.InvalidArgument(

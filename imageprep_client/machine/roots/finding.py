@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -101,7 +102,8 @@ def find(name: str, store: str | None = None) -> MachineRoot:
         where = " or ".join(str(place.path) for place in places)
         raise errors.InvalidArgument(
             f"{name}: no machine of this name in {where or 'any store'}",
-            hint="look at: openstack image-prepare machine list",
+            hint="look at: openstack image-prepare machine list"
+            + (f" --store {shlex.quote(store)}" if store else ""),
         )
     if len(roots) > 1:
         raise errors.InvalidArgument(

@@ -177,7 +177,7 @@ class SwiftFiles:
         if self._is_plan:
             return
         metadata = self._container.metadata()
-        hint = "image-prepare plan list shows the plans"
+        hint = "openstack image-prepare plan list shows the plans"
         if metadata is None:
             raise self._container.error(
                 "", "no such plan: there is no container of this name", hint

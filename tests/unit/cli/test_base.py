@@ -198,6 +198,7 @@ def test_header_of_an_interactive_command() -> None:
         (["--password-file", "f"], "--password-file f"),
         (["--tag-from-label", "l"], "--tag-from-label l"),
         (["https://me:x@host/p"], "'https://me:***@host/p'"),
+        (["http://h/a.tar?X-Signature=x&b=c"], "'http://h/a.tar?***'"),
         (["--url=https://me:a:b@h:1/p"], "'--url=https://me:***@h:1/p'"),
         (["docker://host:5000/ns/i:t"], "docker://host:5000/ns/i:t"),
         (["it's\n\\"], r"$'it\x27s\x0a\x5c'"),

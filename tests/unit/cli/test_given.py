@@ -56,6 +56,19 @@ def test_home(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    "metavar", ["<source>", "<destination>", "lxc|machines|<directory>"]
+)
+def test_home_of_places(monkeypatch: pytest.MonkeyPatch, metavar: str) -> None:
+    """What may be a path may begin with the home as well."""
+    monkeypatch.setenv("HOME", "/home/me")
+    parser = argparse.ArgumentParser()
+    given.watch(parser)
+    parser.add_argument("--to", metavar=metavar)
+    found = parser.parse_args(["--to=~/x.tar.gz"])
+    assert found.to == "/home/me/x.tar.gz"
+
+
+@pytest.mark.parametrize(
     ("words", "name"),
     [
         ([""], "<place>"),

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
+import shlex
+from typing import TYPE_CHECKING
 
 from osc_lib.cli import format_columns
 
 from imageprep_client import wording
 from imageprep_client.cli import base, columns, options, report
+
+if TYPE_CHECKING:
+    from imageprep_client.client.baremetal import ExtractResult
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +51,7 @@ class BaremetalInspect(base.ShowOne):
         fields = {
             "file": parsed_args.file,
             "format": disk.format.name,
-            "virtual_size": disk.format.virtual_size,
+            "virtual_size": columns.Size(disk.format.virtual_size),
             "partition_table": disk.table,
             "sector_size": disk.sector_size,
             "volumes": columns.Rows(
@@ -161,5 +167,24 @@ class BaremetalExtract(base.ShowOne):
             f"{parsed_args.file}: {len(result.files)} files,"
             f" {wording.size(total)}, written to {parsed_args.output_dir}"
         )
-        self.next_step = "next: baremetal register"
+        self.next_step = _next_step(parsed_args.output_dir, result)
         return tuple(fields), tuple(fields.values())
+
+
+def _next_step(directory: str, result: ExtractResult) -> str:
+    """The command that registers the files, if they are enough for one."""
+    names = {file.name for file in result.files}
+    given = {"--kernel": "vmlinuz", "--ramdisk": "initramfs"}
+    if not names.issuperset(given.values()):
+        given = {"--partition": "root.raw"}
+    if not names.issuperset(given.values()):
+        return ""
+    words = [
+        word
+        for option, name in given.items()
+        for word in (option, os.path.join(directory, name))
+    ]
+    return (
+        "next: openstack image-prepare baremetal register NAME"
+        f" {shlex.join(words)}"
+    )

@@ -112,7 +112,11 @@ class BaremetalRegister(base.Lister):
             f"{request.name}: {len(uploaded)} of {len(images)} images"
             f" uploaded, {wording.size(total)},"
         )
-        self.next_step = f"next: baremetal show {shlex.quote(request.name)}"
+        if not request.dry_run:
+            self.next_step = (
+                "next: openstack image-prepare baremetal show"
+                f" {shlex.quote(request.name)}"
+            )
         return ("Name", "Role", "ID", "Outcome", "Size"), (
             (i.name, i.role, i.id, i.outcome, columns.Size(i.size))
             for i in images

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -179,7 +180,11 @@ class MachineReplace(base.Lister):
         ]
         if present:
             self.summary += f", {len(present)} already had it"
-        self.next_step = "undo it with machine rollback" if done else ""
+        if done:
+            names = [one.name for one in outcomes if one.replaced]
+            self.next_step = _undo(
+                names[0] if len(names) == 1 else "NAME", parsed_args.store
+            )
         return self._table(outcomes)
 
     def _table(
@@ -206,6 +211,14 @@ class MachineReplace(base.Lister):
             fields["outage"] = columns.Duration(away)
             rows.append(tuple(fields.values()))
         return self.columns, rows
+
+
+def _undo(name: str, store: str | None) -> str:
+    """The command that exchanges the roots of a machine again."""
+    place = f" --store {shlex.quote(store)}" if store else ""
+    return (
+        f"undo it with: openstack image-prepare machine rollback {name}{place}"
+    )
 
 
 def _count(text: str) -> int:
@@ -279,7 +292,7 @@ class MachineRollback(base.ShowOne):
         }
         self.report = fields
         self.summary = f"{root.name}: {version} restored, {outage(swap)},"
-        self.next_step = "rollback again to undo it"
+        self.next_step = _undo(root.name, parsed_args.store)
         shown = {**fields, "outage": columns.Duration(swap.outage)}
         return tuple(shown), tuple(shown.values())
 

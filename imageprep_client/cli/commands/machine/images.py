@@ -12,6 +12,7 @@ from osc_lib.cli import format_columns
 from imageprep_client import wording
 from imageprep_client.cli import base, columns, confirmation, options, report
 from imageprep_client.cli.commands.machine import arguments
+from imageprep_client.oci import redaction
 
 
 class MachineExport(base.ShowOne):
@@ -236,7 +237,7 @@ class MachineCache(base.ShowOne):
             )
         state = "present" if is_present else "filled"
         fields = {
-            "source": parsed_args.source,
+            "source": redaction.masked(parsed_args.source),
             "digest": cached.digest,
             "state": state,
             "path": str(cached.path),

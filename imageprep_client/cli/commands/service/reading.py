@@ -80,7 +80,8 @@ class ServiceShow(base.ShowOne):
             if not status.alive:
                 raise errors.InvalidArgument(
                     f"{status.name}: does not run",
-                    hint=f"start it: service start {status.name}",
+                    hint="start it: openstack image-prepare service start"
+                    f" {status.name}",
                 )
             version = node.package_version(status.name, parsed_args.rpm)
             return ("service", "digest", "package"), (

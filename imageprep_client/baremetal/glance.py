@@ -22,7 +22,7 @@ _BODY = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
 _MAX_PAGES = 1000
 #: Seconds to connect and to wait for a response. Stores may take long to end
 #: an upload, and to delete an image, which some do before the response.
-_UPLOADING, _DELETING = (30.0, None), (30.0, 600.0)
+_USUAL, _UPLOADING, _DELETING = (30.0, 30.0), (30.0, None), (30.0, 600.0)
 _BASE = frozenset(
     {
         *("id", "name", "status", "size", "disk_format", "container_format"),
@@ -70,6 +70,7 @@ class Glance:
     def __init__(self, connection: Any) -> None:
         with _translated("image service"):
             self._session = connection.image
+            self._timeout = self._session.session.timeout or _USUAL
             #: Images belong to this project.
             self.project = str(connection.current_project_id)
 
@@ -151,6 +152,7 @@ class Glance:
         self, method: str, path: str, may: int = 0, **options: Any
     ) -> requests.Response:
         what = f"image service: {method} {path}"
+        options.setdefault("timeout", self._timeout)
         with _translated(what):
             answer: requests.Response = self._session.request(
                 path, method, raise_exc=False, **options

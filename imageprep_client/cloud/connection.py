@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from keystoneauth1 import exceptions as auth_errors
@@ -31,14 +33,28 @@ class ShellCommand(Protocol):
     def app(self) -> Any: ...
 
 
-def _limit_time(app: Any) -> None:
-    """Set the timeout of a cloud that is configured without one."""
+@contextlib.contextmanager
+def _limited(app: Any) -> Iterator[None]:
+    """Limit the time of responses, where the cloud has no timeout.
+
+    Later commands of an interactive shell share the session, and may have to
+    wait longer.
+    """
     options = app.options
     cloud = app.cloud_config.get_one(
         options.cloud, validate=False, argparse=options
     )
-    if cloud.config.get("api_timeout") is None:
-        options.api_timeout = _TIMEOUT
+    if cloud.config.get("api_timeout") is not None:
+        yield
+        return
+    options.api_timeout = _TIMEOUT
+    try:
+        yield
+    finally:
+        del options.api_timeout
+        session = getattr(app.client_manager, "session", None)
+        if session and app.interactive_mode:
+            session.timeout = None
 
 
 def connect(command: ShellCommand) -> Connection:
@@ -53,8 +69,8 @@ def connect(command: ShellCommand) -> Connection:
     """
     command.auth_required = True
     try:
-        _limit_time(command.app)
-        command.app.prepare_to_run_command(command)
+        with _limited(command.app):
+            command.app.prepare_to_run_command(command)
     # A cause may quote what the user configured, so none is chained.
     except auth_errors.ClientException as error:
         raise failures.of_keystone(error) from None

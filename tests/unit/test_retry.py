@@ -6,6 +6,7 @@ import copy
 import errno
 import socket
 import threading
+import time
 
 import pytest
 
@@ -177,3 +178,43 @@ def test_who_waits_for_a_rate_limit(
         retrier.wait()
     assert len(waits) == 1 + holds
     assert (waits[-1] > 100) is holds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, in seconds."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def ask(retrier: Retrier, error: errors.Unreachable) -> None:
+    """Ask a server that fails so, unless it is known to be silent."""
+
+    def send() -> None:
+        retrier.check("reg.test")
+        raise copy.copy(error)
+
+    with pytest.raises(errors.Unreachable):
+        retrier.retrying("x", send)
+
+
+def test_silence_is_not_prolonged(clock: list[float]) -> None:
+    """Those who learn of it do not make it longer for others."""
+    retrier = Retrier(ONE_ATTEMPT, Observer(), threading.Event())
+    ask(retrier, unknown_server())
+    for clock[0] in (1010.0, 1029.0):
+        ask(retrier, unknown_server())
+        with pytest.raises(errors.Unreachable):
+            retrier.check("reg.test")
+    clock[0] = 1031.0
+    retrier.check("reg.test")
+
+
+def test_refused_certificates_are_no_silence() -> None:
+    """A server whose certificate is refused did answer."""
+    retrier = Retrier(ONE_ATTEMPT, Observer(), threading.Event())
+    error = errors.Unverified("x")
+    error.unknown = "reg.test"
+    ask(retrier, error)
+    retrier.check("reg.test")

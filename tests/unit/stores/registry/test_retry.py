@@ -598,6 +598,16 @@ def test_slow_server(timeouts: list[float]) -> None:
     assert timeouts == [10, 20, 40]
 
 
+def test_silent_for_others(timeouts: list[float]) -> None:
+    """Once it was silent often enough, another request tries it once."""
+    with RegistryClient(policy=RetryPolicy(base=0)) as client:
+        for repository in ("ns/name", "ns/other"):
+            store = client.store("reg.test:5000", repository)
+            with pytest.raises(errors.Unreachable):
+                store.resolve("latest")
+    assert len(timeouts) == retry.AT_SILENT_SERVERS + 1
+
+
 @pytest.mark.parametrize("name", ["reg.test:5000", "localhost:5000"])
 def test_no_time_left(name: str, timeouts: list[float]) -> None:
     """A short time for an image tells nothing of the registry."""

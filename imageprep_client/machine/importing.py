@@ -66,7 +66,7 @@ def target(name: str, store: RootStore) -> ImportTarget:
         raise errors.InvalidArgument(
             f"{name}: {path} already exists",
             hint="replace its root with: openstack image-prepare machine"
-            f" replace {name}",
+            f" replace {name} --from ...",
         )
     if not path.parent.is_dir():
         raise errors.InvalidArgument(f"{path.parent}: no such directory")

@@ -131,7 +131,8 @@ def _next_step(
     if carried:
         places.append(
             f"{wording.size(carried)} written to {parsed_args.carry}; next,"
-            f" at the site: run --from {shlex.quote(parsed_args.carry)}"
+            " at the site: openstack image-prepare run --from"
+            f" {shlex.quote(parsed_args.carry)}"
         )
     elif path:
         places.append(

@@ -49,6 +49,7 @@ class ChangeRecord:
     :ivar new: that of the new one; empty while it is being made.
     :ivar was_running: whether the machine is to run in the end.
     :ivar keep: the number of kept versions in the end.
+    :ivar stop: the seconds that the machine has to stop cleanly.
     """
 
     machine: str
@@ -60,6 +61,7 @@ class ChangeRecord:
     was_running: bool
     keep: int
     new: str = ""
+    stop: int = 60
     step: Step = Step.PREPARING
 
     def at(self, step: Step, *, new: str | None = None) -> ChangeRecord:

@@ -108,7 +108,9 @@ class Swap:
             root and has its old one again, or is not well with that either.
         """
         new = identity(self._beside)
-        self._record = self._record.at(Step.PREPARED, new=new)
+        self._record = dataclasses.replace(
+            self._record.at(Step.PREPARED, new=new), stop=patience.stop
+        )
         self._journal.write(self._record)
         before = runtimes.addresses(self._runtime.leader())
         outage = added = None
@@ -171,7 +173,7 @@ class Swap:
         # killed.
         stops = record.was_running and record.step is Step.SWITCHING
         if (is_new or stops) and self._runtime.leader() is not None:
-            self._runtime.stop(_SHORT if is_new else Patience().stop)
+            self._runtime.stop(_SHORT if is_new else record.stop)
         if is_new:
             exchange(self._root, self._beside)
         if record.temporary:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from imageprep_client import errors
 from imageprep_client.host import inputs
@@ -72,23 +72,36 @@ def with_volumes(service: Service, container: InspectedContainer) -> Service:
     if "volumes_from" in service.options:
         return service
     own = _volumes(service)
-    named = {volume.split(":")[1] for volume in own if ":" in volume}
+    # Versions of podman differ in whether they clean the paths.
+    named = {
+        os.path.normpath(volume.split(":")[1])
+        for volume in own
+        if ":" in volume
+    }
+    named |= set(_mounted(service.podman_args))
     names = {
-        mount["Destination"]: mount["Name"]
+        os.path.normpath(mount["Destination"]): mount["Name"]
         for mount in container.data.get("Mounts") or ()
         if inspected.ANONYMOUS.fullmatch(mount.get("Name") or "")
-        and mount["Destination"] not in named
-        and not any(mount["Destination"] in a for a in service.podman_args)
+        and os.path.normpath(mount["Destination"]) not in named
     }
-    return service.with_options(
-        volumes=(
-            *(
-                f"{names.pop(volume)}:{volume}" if volume in names else volume
-                for volume in own
-            ),
-            *(f"{name}:{path}" for path, name in names.items()),
-        )
-    )
+    volumes = []
+    for volume in own:
+        name = names.pop(os.path.normpath(volume), None)
+        volumes.append(f"{name}:{volume}" if name else volume)
+    volumes += (f"{name}:{path}" for path, name in names.items())
+    return service.with_options(volumes=tuple(volumes))
+
+
+def _mounted(words: Iterable[str]) -> Iterator[str]:
+    """The paths of a container where options ``--mount`` mount something."""
+    for word in words:
+        option, _, value = word.partition("=")
+        if option == "--mount":
+            for part in value.split(","):
+                key, _, path = part.partition("=")
+                if key in ("target", "dst", "destination"):
+                    yield os.path.normpath(path)
 
 
 def same_container(declared: Service, adopted: Service) -> bool:
@@ -96,14 +109,18 @@ def same_container(declared: Service, adopted: Service) -> bool:
 
     A container that was restored names its anonymous volumes.
     """
-    wanted = _volumes(declared)
+    wanted = {
+        volume if ":" in volume else os.path.normpath(volume): volume
+        for volume in _volumes(declared)
+    }
     volumes = []
     for volume in _volumes(adopted):
         name, _, path = volume.partition(":")
-        if volume in wanted or not inspected.ANONYMOUS.fullmatch(name):
+        is_anonymous = inspected.ANONYMOUS.fullmatch(name)
+        if volume in wanted.values() or not is_anonymous:
             volumes.append(volume)
-        elif path in wanted:
-            volumes.append(path)
+        elif own := wanted.get(os.path.normpath(path)):
+            volumes.append(own)
         # Else the image declares it.
     return declared.same_container(
         adopted.with_options(volumes=tuple(volumes))

@@ -111,10 +111,13 @@ def secret_variables(words: Sequence[str]) -> Iterator[str]:
     """The variables that a command line takes from secrets of podman."""
     for option, value in _Reader(_arguments(words)).options():
         if option == "secret":
-            name, *others = value.split(",")
-            given = dict(one.partition("=")[::2] for one in others)
+            # The name of the secret needs no key.
+            given = dict(
+                (part if "=" in part else f"source={part}").split("=", 1)
+                for part in value.split(",")
+            )
             if given.get("type") == "env":
-                yield given.get("target") or name.removeprefix("source=")
+                yield given.get("target") or given.get("source", "")
 
 
 def _arguments(words: Sequence[str]) -> list[str]:

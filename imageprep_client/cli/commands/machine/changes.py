@@ -180,8 +180,12 @@ class MachineReplace(base.Lister):
         ]
         if present:
             self.summary += f", {len(present)} already had it"
-        if done:
-            names = [one.name for one in outcomes if one.replaced]
+        names = [
+            one.name
+            for one in outcomes
+            if one.replaced and one.replaced.swap.archived
+        ]
+        if names:
             self.next_step = _undo(
                 names[0] if len(names) == 1 else "NAME", parsed_args.store
             )

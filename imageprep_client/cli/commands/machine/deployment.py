@@ -116,7 +116,7 @@ class MachineArchive(_Deployment):
         super().add_arguments(parser)
         parser.add_argument(
             "--to",
-            metavar="<destination>",
+            metavar="<template>",
             dest="destination",
             required=True,
             help="Image or archive of a service, as for machine export, with"

@@ -22,7 +22,7 @@ _SECRETS = (
 )
 # The password of a URL, https://user:password@host/.
 _URL_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
-# What follows the path of a URL may be a signature that lets anybody in.
+# The query of a URL may be a signature that lets anybody in.
 _URL_QUERY = re.compile(r"(://[^\s?#'\"]*)\?[^\s'\"]+")
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 # The digest after the @ of a name, possibly an invalid one.

@@ -15,7 +15,7 @@ from imageprep_client.transfer.known import (
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CopyRun:
-    """What all copies of a run share.
+    """The state that all copies of a run share.
 
     :ivar keep_going: whether images are copied after another one failed.
     :ivar dry_run: whether nothing is written.

@@ -286,7 +286,7 @@ def test_names_with_spaces_in_the_next_step(site: Deployment) -> None:
 def test_archive_of_any_name(
     site: Deployment, name: str, words: tuple[str, ...]
 ) -> None:
-    """What a run has written is read by the name that it tells."""
+    """The archive of a run is read by the name that the run tells."""
     site.environment(site.entry(push_destination="oci:images"))
     site.run("--carry", name, *words)
     site.registry.close()

@@ -59,7 +59,7 @@ def test_home(monkeypatch: pytest.MonkeyPatch) -> None:
     "metavar", ["<source>", "<destination>", "lxc|machines|<directory>"]
 )
 def test_home_of_places(monkeypatch: pytest.MonkeyPatch, metavar: str) -> None:
-    """What may be a path may begin with the home as well."""
+    """An argument that may be a path may begin with the home as well."""
     monkeypatch.setenv("HOME", "/home/me")
     parser = argparse.ArgumentParser()
     given.watch(parser)

@@ -45,18 +45,16 @@ def probe(
             None,
             (deadlines.bounded(limits[0]), deadlines.bounded(limits[1])),
         )
+        if response.proxy and response.status in _OUT_OF_REACH:
+            response.discard()
+            raise failures.refused(
+                response.url, response.proxy, response.status
+            )
     except errors.Unreachable as error:
         if error.is_timeout:
             deadlines.check(failure=error)
         error.unknown = endpoint.host
         raise
-    if response.proxy and response.status in _OUT_OF_REACH:
-        response.discard()
-        refused = failures.refused(
-            response.url, response.proxy, response.status
-        )
-        refused.unknown = endpoint.host
-        raise refused
     if response.status == 400 or (
         response.status in urls.REDIRECTS and not _is_elsewhere(response)
     ):

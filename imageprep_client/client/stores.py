@@ -211,9 +211,12 @@ class Stores(base.Closing):
     def _opened(self, transport: str, path: str) -> _Home:
         # One tree under two names would wait for its own lock for ever.
         real = path if transport == "memory" else os.path.realpath(path)
-        return self._homes.setdefault(
-            (transport, real), self._open(transport, path)
-        )
+        home = self._homes.get((transport, real))
+        if home is None:
+            home = self._homes.setdefault(
+                (transport, real), self._open(transport, path)
+            )
+        return home
 
     def _open(self, transport: str, path: str) -> _Home:
         if transport == "memory":

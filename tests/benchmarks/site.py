@@ -268,10 +268,37 @@ class Bench:
             cache = self.directory / ".cache" / "imageprep-client"
             shutil.rmtree(cache, ignore_errors=True)
             shutil.rmtree(self._state, ignore_errors=True)
+        table = self.write_environment(found, host, destination)
+        is_tree = destination.startswith("/")
+        tree = ["--image-serve", destination] if is_tree else []
+        return self.take(
+            name,
+            [
+                *(_program(), "image-prepare", "run", "-e", "env.yaml"),
+                *(*table, *tree, "--output-env-file", "out.yaml", *words),
+            ],
+        )
+
+    def write_environment(
+        self,
+        found: images.ImageSet,
+        host: str,
+        destination: str,
+        **values: str,
+    ) -> list[str]:
+        """Write ``env.yaml``, which names all images.
+
+        :param values: other values of ``set``.
+        :returns: the options that say which table has them.
+        """
         is_tree = destination.startswith("/")
         entry = {
             "push_destination": "localhost:8787" if is_tree else destination,
-            "set": {"namespace": f"{host}/{_NAMESPACE}", "tag": TAG},
+            "set": {
+                "namespace": f"{host}/{_NAMESPACE}",
+                "tag": TAG,
+                **values,
+            },
             "tag_from_label": _LABEL,
         }
         names = [image.repository for image in found.images]
@@ -285,14 +312,7 @@ class Bench:
         environment = {"parameter_defaults": defaults}
         # JSON is YAML.
         self._write("env.yaml", json.dumps(environment))
-        tree = ["--image-serve", destination] if is_tree else []
-        return self.take(
-            name,
-            [
-                *(_program(), "image-prepare", "run", "-e", "env.yaml"),
-                *(*table, *tree, "--output-env-file", "out.yaml", *words),
-            ],
-        )
+        return table
 
     def skopeo(
         self, name: str, found: images.ImageSet, host: str, destination: str

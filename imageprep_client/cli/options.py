@@ -21,6 +21,8 @@ _Request = TypeVar("_Request", bound="DataclassInstance")
 
 def add_registry_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for connections to registries."""
+    from imageprep_client.client.registry_options import CONCURRENCY
+
     parser.add_argument(
         "--insecure-registry",
         metavar="<host:port>",
@@ -49,6 +51,14 @@ def add_registry_options(parser: argparse.ArgumentParser) -> None:
         dest="token_servers",
         help="Token server at another site that may receive the credentials"
         " of this registry (repeatable)",
+    )
+    parser.add_argument(
+        "--concurrency",
+        metavar="<number>",
+        type=positive,
+        default=CONCURRENCY,
+        help="Maximum number of concurrent requests to each registry"
+        " (default: %(default)s); a registry that limits the rate gets fewer",
     )
 
 
@@ -187,6 +197,7 @@ def registry_options(parsed_args: argparse.Namespace) -> RegistryOptions:
         cacert=parsed_args.registry_cacert,
         authfile=parsed_args.authfile,
         token_servers=tuple(parsed_args.token_servers),
+        concurrency=parsed_args.concurrency,
     )
 
 
@@ -226,20 +237,6 @@ def add_tree_option(
         metavar="<directory>",
         help=f"Directory tree that a web server serves{use}. By default,"
         f" {TREE} is used {default} port {PORT} of this host",
-    )
-
-
-def add_concurrency_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that limits concurrent requests."""
-    from imageprep_client.client.stores import CONCURRENCY
-
-    parser.add_argument(
-        "--concurrency",
-        metavar="<number>",
-        type=positive,
-        default=CONCURRENCY,
-        help="Maximum number of concurrent requests to each registry"
-        " (default: %(default)s); a registry that limits the rate gets fewer",
     )
 
 

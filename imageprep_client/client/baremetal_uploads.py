@@ -22,10 +22,8 @@ from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.client.stores import Stores
 from imageprep_client.observer import SILENT, Observer
 from imageprep_client.oci import reference as references
-from imageprep_client.transfer.engine import CONCURRENCY
 
 __all__ = [
-    "CONCURRENCY",
     "EXISTING",
     "VISIBILITIES",
     "ArtifactFile",
@@ -104,8 +102,6 @@ class BaremetalUploads:
         location: str,
         options: RegistryOptions,
         observer: Observer = SILENT,
-        *,
-        concurrency: int = CONCURRENCY,
     ) -> PushedIndex:
         """Push files as an OCI index; see `baremetal.artifact.push`.
 
@@ -113,11 +109,15 @@ class BaremetalUploads:
             or ``image-serve:DIR//REPOSITORY:TAG``.
         """
         place, name = tagged(location)
-        with Stores(options, observer, concurrency=concurrency) as stores:
+        with Stores(options, observer) as stores:
             store = stores.destination(place, name.repository)
             with stores.locked(observer.waiting):
                 return artifact.push(
-                    files, store, name.tag, observer, concurrency=concurrency
+                    files,
+                    store,
+                    name.tag,
+                    observer,
+                    concurrency=options.concurrency,
                 )
 
     def _glance(self) -> Glance:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from imageprep_client.client import archives, policies
 from imageprep_client.client.archives import place
 from imageprep_client.client.registry_options import RegistryOptions
-from imageprep_client.client.stores import CONCURRENCY, Stores
+from imageprep_client.client.stores import Stores
 from imageprep_client.container.login import parse as credential
 from imageprep_client.container.pushing import PushRequest
 from imageprep_client.container.request import (
@@ -95,7 +95,6 @@ class ContainerImages:
                     self._options.with_parameters(parameters),
                     observer,
                     policy=policy,
-                    concurrency=request.concurrency or CONCURRENCY,
                     lookasides=request.images_from is None,
                 )
                 stack.enter_context(stores)
@@ -170,7 +169,7 @@ class ContainerImages:
                     reference, local=request.local_name
                 ),
                 observer=observer,
-                concurrency=CONCURRENCY,
+                concurrency=self._options.concurrency,
             )
             if local and request.cleanup and not request.dry_run:
                 local.clean_up()

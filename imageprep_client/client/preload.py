@@ -9,7 +9,7 @@ from imageprep_client import errors
 from imageprep_client.ansible import inventories
 from imageprep_client.client import policies
 from imageprep_client.client.registry_options import RegistryOptions
-from imageprep_client.client.stores import CONCURRENCY, Stores
+from imageprep_client.client.stores import Stores
 from imageprep_client.container.request import PrepareRequest
 from imageprep_client.host import undercloud
 from imageprep_client.observer import SILENT, Observer
@@ -88,7 +88,7 @@ class Preloading:
                 source=stores.source,
                 undercloud_registry=undercloud.registry,
                 observer=observer,
-                concurrency=request.concurrency or CONCURRENCY,
+                concurrency=request.concurrency or options.concurrency,
             )
         lists = {group: roles[role] for group, role in groups.items()}
         return Preloading(options), dataclasses.replace(
@@ -109,7 +109,6 @@ class Preloading:
             self._options,
             observer,
             policy=ONE_ATTEMPT if dry_run else PATIENT,
-            concurrency=request.concurrency or CONCURRENCY,
         ) as stores:
             return preloading.preload(
                 request,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from imageprep_client import errors
 from imageprep_client.client.registry_options import RegistryOptions
-from imageprep_client.client.stores import CONCURRENCY, Stores
+from imageprep_client.client.stores import Stores
 from imageprep_client.heat.parameters import Credential, PrepareParameters
 from imageprep_client.host import undercloud
 from imageprep_client.observer import SILENT, Observer
@@ -80,7 +80,7 @@ class Registries:
                 open_store,
                 prefix=place.path,
                 attached=attached,
-                concurrency=CONCURRENCY,
+                concurrency=self._options.concurrency,
                 observer=observer,
             )
             listed = [RegistryImage(name=f"{n}:{tag}") for n, tag in names]
@@ -88,7 +88,7 @@ class Registries:
                 listed = inventory.sized(
                     names,
                     open_store,
-                    concurrency=CONCURRENCY,
+                    concurrency=self._options.concurrency,
                     observer=observer,
                 )
         host = f"{place.registry}/" if place.is_registry else ""
@@ -154,7 +154,7 @@ class Registries:
                     store,
                     reference,
                     observer=observer,
-                    concurrency=CONCURRENCY,
+                    concurrency=self._options.concurrency,
                 )
                 if isinstance(store, base.Flushes):
                     store.flush()
@@ -166,7 +166,6 @@ class Registries:
         *,
         blobs: BlobCheck = BlobCheck.DIGESTS,
         diff_ids: bool = False,
-        concurrency: int = CONCURRENCY,
         observer: Observer = SILENT,
     ) -> Verdict:
         """Check all of a place; see `registries.verification.verify`."""
@@ -176,7 +175,7 @@ class Registries:
                 stores.registry(place),
                 blobs=blobs,
                 diff_ids=diff_ids,
-                concurrency=concurrency,
+                concurrency=self._options.concurrency,
                 observer=observer,
             )
 
@@ -208,9 +207,7 @@ class Registries:
 
             def open_registry(parameters: PrepareParameters) -> Registry:
                 stores = Stores(
-                    self._options.with_parameters(parameters),
-                    observer,
-                    concurrency=request.concurrency,
+                    self._options.with_parameters(parameters), observer
                 )
                 stack.enter_context(stores)
                 return stores.registry(place)

@@ -34,6 +34,9 @@ from imageprep_client.stores.registry.endpoints.hosts import (
     check_insecure,
     mirror_url,
 )
+from imageprep_client.transfer.engine import CONCURRENCY
+
+__all__ = ["CONCURRENCY", "RegistryOptions", "hosts"]
 
 #: The parameter that messages name as the origin of its credentials.
 _CREDENTIALS = "ContainerImageRegistryCredentials"
@@ -50,6 +53,8 @@ class RegistryOptions:
     :ivar authfile: credentials, as ``podman login`` writes them.
     :ivar token_servers: ``REGISTRY=URL`` of token servers that may have the
         credentials of a registry although they are on another site.
+    :ivar concurrency: the maximum number of concurrent requests to each
+        registry.
     :ivar credentials: by registry; they go before those of files.
     :ivar credentials_from: the origin of `credentials` in messages.
     :ivar docker_hub_mirror: a URL or a registry.
@@ -61,6 +66,7 @@ class RegistryOptions:
     cacert: str | None = None
     authfile: str | None = None
     token_servers: tuple[str, ...] = ()
+    concurrency: int = CONCURRENCY
     credentials: Mapping[str, Credential] = dataclasses.field(
         default_factory=dict
     )

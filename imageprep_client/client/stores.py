@@ -31,7 +31,6 @@ from imageprep_client.stores.layout import LayoutRoot
 from imageprep_client.stores.memory import MemoryRegistry
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.transfer.admission import Admits
-from imageprep_client.transfer.engine import CONCURRENCY
 from imageprep_client.trust.scopes import Subject
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
     _Home = ImageServeTree | LayoutRoot | Archive | MemoryRegistry
 
-__all__ = ["CONCURRENCY", "PORT", "TREE", "Stores"]
+__all__ = ["PORT", "TREE", "Stores"]
 
 _HASTY = Timeouts(connect=3, read=5)
 _TREE = "image-serve"
@@ -60,7 +59,6 @@ class Stores(base.Closing):
         observer: Observer,
         *,
         policy: RetryPolicy = PATIENT,
-        concurrency: int = CONCURRENCY,
         lookasides: bool = True,
     ) -> None:
         self._options = options
@@ -70,7 +68,7 @@ class Stores(base.Closing):
             policy=policy,
             timeouts=_HASTY if policy == ONE_ATTEMPT else None,
             observer=observer,
-            concurrency=concurrency,
+            concurrency=options.concurrency,
             advise=undercloud.advice,
         )
         self._trust = policies.Opening(

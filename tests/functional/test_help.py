@@ -33,6 +33,22 @@ def test_help(
     assert not [line for line in text.splitlines() if line.endswith("-")]
 
 
+REGISTRIES = {
+    *("--insecure-registry", "--cacert", "--authfile", "--token-server"),
+    "--concurrency",
+}
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_options_for_registries(
+    openstack: base.OpenStack, words: list[str]
+) -> None:
+    """A command that reaches registries takes all options for that."""
+    text = openstack.help("image-prepare", *words)
+    options = set(re.findall(r"^  (?:-\w, )?(--[\w-]+)", text, re.M))
+    assert options & REGISTRIES in (set(), REGISTRIES)
+
+
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_options_of_the_shell(
     openstack: base.OpenStack, words: list[str]

@@ -7,6 +7,7 @@ import contextlib
 import csv
 import io
 import json
+import threading
 import time
 import types
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from imageprep_client.stores import base as stores
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
-from imageprep_client.testing.gate import Basic, Bearer
+from imageprep_client.testing.gate import Basic, Bearer, Open
 from imageprep_client.testing.registry import Behaviour, RegistryServer
 from imageprep_client.testing.streams import put
 from tests.functional import base
@@ -110,6 +111,41 @@ def test_list_below_a_path(
         *LIST, "--registry-url", url, "-f", "json", stderr=PLAIN
     )
     assert len(rows(listed)) == 2
+
+
+class _Busy(Open):
+    """Lets everybody in, and counts the requests at one time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._now = 0
+        self.most = 0
+
+    def admits(self, authorization: str, scope: str) -> bool:
+        with self._lock:
+            self._now += 1
+            self.most = max(self.most, self._now)
+        time.sleep(0.01)
+        with self._lock:
+            self._now -= 1
+        return True
+
+
+@pytest.mark.parametrize(("number", "most"), [("1", {1}), ("4", {2, 3, 4})])
+def test_list_with_few_requests_at_once(
+    openstack: base.OpenStack, number: str, most: set[int]
+) -> None:
+    """A registry gets no more requests at one time than the user allows."""
+    gate = _Busy()
+    with RegistryServer(gate=gate) as server:
+        for name in "abcdefgh":
+            fill(server.content.store(name))
+        openstack(
+            *(*LIST, "--long", "--registry-url", server.host),
+            *("--concurrency", number),
+            stderr=PLAIN,
+        )
+    assert gate.most in most
 
 
 def test_list_without_a_catalog(openstack: base.OpenStack) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from imageprep_client.client import stores as opening
+from imageprep_client.client.registry_options import CONCURRENCY
 from imageprep_client.observer import Observer
 from imageprep_client.oci.manifest import Manifest
 from imageprep_client.retry import RetryPolicy
@@ -125,7 +125,7 @@ def copy(
             for image in SAMPLE.images
         ],
         observer=observer,
-        concurrency=opening.CONCURRENCY,
+        concurrency=CONCURRENCY,
     )
 
 
@@ -173,7 +173,7 @@ def test_source(
     observer = Recorder()
     tree = ImageServeTree(tmp_path / "tree")
     with RegistryClient(
-        policy=policy, observer=observer, concurrency=opening.CONCURRENCY
+        policy=policy, observer=observer, concurrency=CONCURRENCY
     ) as registries:
         outcomes = copy(source.host, tree.store, registries, observer)
 
@@ -199,7 +199,7 @@ def copy_to_faults(
     with (
         RegistryServer(faults=faults, seed=seed) as target,
         RegistryClient(
-            policy=policy, observer=observer, concurrency=opening.CONCURRENCY
+            policy=policy, observer=observer, concurrency=CONCURRENCY
         ) as registries,
     ):
 
@@ -279,7 +279,7 @@ def test_tokens_expire(guarded: str, policy: RetryPolicy) -> None:
             Hosts(credentials=Credentials(known)),
             policy=policy,
             observer=observer,
-            concurrency=opening.CONCURRENCY,
+            concurrency=CONCURRENCY,
         ) as registries:
 
             def store(repository: str) -> base.Store:

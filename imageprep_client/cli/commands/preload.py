@@ -43,7 +43,6 @@ class _Preload(base.Lister):
         _add_nodes(parser)
         options.add_registry_options(parser)
         options.add_policy_option(parser)
-        options.add_concurrency_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import preload

@@ -58,7 +58,6 @@ class Prune(base.Lister):
             help="Show what would be deleted, and delete nothing",
         )
         confirmation.add_option(parser)
-        options.add_concurrency_option(parser)
         options.add_registry_options(parser)
         report.add_option(parser)
 

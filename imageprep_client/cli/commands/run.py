@@ -252,7 +252,6 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         ": every push destination is written there",
         "for a push destination that is",
     )
-    options.add_concurrency_option(parser)
     options.add_image_timeout_option(parser)
     parser.add_argument(
         "--modify-concurrency",

@@ -48,7 +48,6 @@ class Verify(base.Lister):
             help="Also decompress the layers of every image and compare them"
             " with the diff IDs in its config",
         )
-        options.add_concurrency_option(parser)
         options.add_registry_options(parser)
         report.add_option(parser)
 
@@ -61,7 +60,6 @@ class Verify(base.Lister):
                 parsed_args.registry_url,
                 blobs=BlobCheck(parsed_args.blobs),
                 diff_ids=parsed_args.diff_ids,
-                concurrency=parsed_args.concurrency,
                 observer=observer,
             )
         self.report = dataclasses.asdict(verdict)

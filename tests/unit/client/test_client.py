@@ -56,7 +56,7 @@ def open_stores() -> Iterator[Open]:
             options = options.with_parameters(
                 parameters.parse(environment.merge([layer]))
             )
-        stores = Stores(options, Observer(), policy=policy, concurrency=4)
+        stores = Stores(options, Observer(), policy=policy)
         opened.append(stores)
         return stores
 
@@ -244,9 +244,7 @@ def test_plain_registries_are_insecure(open_stores: Open) -> None:
 def test_impatient(open_stores: Open) -> None:
     """Without patience a registry that does not answer has one chance."""
     observer = Recorder()
-    stores = Stores(
-        RegistryOptions(), observer, policy=ONE_ATTEMPT, concurrency=1
-    )
+    stores = Stores(RegistryOptions(), observer, policy=ONE_ATTEMPT)
     name = f"127.0.0.1:{free_port()}/ns/a:1"
     with pytest.raises(errors.Unreachable):
         stores.source(Reference.parse(name)).resolve("1")

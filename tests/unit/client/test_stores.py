@@ -28,7 +28,6 @@ def stores(options: RegistryOptions | None = None) -> Stores:
         options or RegistryOptions(),
         Observer(),
         policy=ONE_ATTEMPT,
-        concurrency=2,
     )
 
 

@@ -274,7 +274,6 @@ class BaremetalPush(base.Lister):
                 help=text,
             )
         options.add_registry_options(parser)
-        options.add_concurrency_option(parser)
         report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
@@ -295,7 +294,6 @@ class BaremetalPush(base.Lister):
                 parsed_args.location,
                 options.registry_options(parsed_args),
                 observer,
-                concurrency=parsed_args.concurrency,
             )
         self.report = {
             "location": parsed_args.location,

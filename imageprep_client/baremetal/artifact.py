@@ -270,7 +270,7 @@ def _entries(store: base.ReadableStore, tag: str) -> tuple[Descriptor, ...]:
     :raises InvalidArgument: when it names something else.
     """
     try:
-        descriptor = store.resolve(tag)
+        descriptor = base.resolve_ahead(store, tag)
     except errors.NotFound:
         return ()
     if descriptor.media_type not in mediatypes.INDEXES:

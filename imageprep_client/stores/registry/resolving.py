@@ -25,10 +25,15 @@ from imageprep_client.stores.registry.session import RegistrySession
 #: Answers to HEAD that do not tell the answer to GET. Redirects that lead
 #: elsewhere are among them: storage signs URLs for one method.
 REFUSALS = (
-    frozenset({*range(400, 500), 501}) - answers.TEMPORARY | urls.REDIRECTS
+    frozenset({*range(201, 300), *range(400, 500), 501}) - answers.TEMPORARY
+    | urls.REDIRECTS
 )
 
 _HEARD = frozenset({200, *REFUSALS})
+
+#: All but requests to wait, for a HEAD that GET follows as the next attempt:
+#: some registries fail at HEAD alone.
+HEARD_TO_READ = _HEARD | frozenset(range(400, 600)) - answers.LIMITED
 
 #: Answers to a GET of content. Some caches answer 206 although no range was
 #: asked for; length and digest show whether it is the whole.
@@ -83,7 +88,7 @@ class Resolver:
             content, which a push replaces.
         """
         if self._denial is Denial.ERROR:
-            return registry.call(request, _HEARD)
+            return registry.call(request, HEARD_TO_READ)
         once = request._replace(repeatable=False)
 
         def send() -> Response:
@@ -115,7 +120,7 @@ class Resolver:
         if response.status == 200:
             registry.traits.answers_head[kind] = True
             return False
-        if response.status == 405 or response.status in urls.REDIRECTS:
+        if response.status < 400 or response.status == 405:
             registry.traits.answers_head[kind] = False
             return True
         if response.status == 404 and registry.traits.answers_head.get(kind):
@@ -181,7 +186,7 @@ class Resolver:
         """Resolve a tag that was just pushed, so that it is not absent."""
         request = place.requests.manifest("HEAD", tag)
         registry = place.connect(request)
-        response = registry.call(request, _HEARD)
+        response = registry.call(request, HEARD_TO_READ)
         descriptor = self._described(request, tag, response)
         response.discard()
         return descriptor or self.by_get(registry, request, tag, Denial.ERROR)

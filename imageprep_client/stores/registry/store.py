@@ -260,7 +260,7 @@ class RegistryStore:
     def digest_of(self, tag: str) -> str:
         references.check_tag(tag)
         request = self._requests.manifest("HEAD", tag)
-        response = self._connect().call(request, {200, *resolving.REFUSALS})
+        response = self._connect().call(request, resolving.HEARD_TO_READ)
         response.discard()
         if response.status != 200:
             request = request._replace(method="GET")

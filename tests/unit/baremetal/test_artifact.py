@@ -19,6 +19,9 @@ from imageprep_client.observer import Observer
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.testing.faults import Fault
+from imageprep_client.testing.registry import RegistryServer
 from tests import disk_bytes
 
 
@@ -57,6 +60,19 @@ def test_second_architecture(store: _Interrupted, tmp_path: Path) -> None:
     for architecture in ("arm64", "amd64"):
         artifact.push([disk(tmp_path, architecture)], store, "v1", Observer())
     assert architectures(store) == ["amd64", "arm64"]
+
+
+@pytest.mark.parametrize("status", [403, 404, 501])
+def test_head_is_refused(tmp_path: Path, status: int) -> None:
+    """Entries stay in a registry that refuses HEAD and allows GET."""
+    with RegistryServer() as server, RegistryClient() as client:
+        server.faults.add(Fault("HEAD", status=status, times=None))
+        for architecture in ("arm64", "amd64"):
+            store = client.destination(server.host, "os/base")
+            files = [disk(tmp_path, architecture)]
+            artifact.push(files, store, "v1", Observer())
+        pushed = server.content.store("os/base")
+        assert architectures(pushed) == ["amd64", "arm64"]
 
 
 def test_two_at_once(store: _Interrupted, tmp_path: Path) -> None:

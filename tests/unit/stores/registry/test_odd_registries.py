@@ -33,6 +33,7 @@ MakeClient = Callable[..., RegistryClient]
 IMAGE = content.image("odd")
 BLOB = IMAGE.parts[0]
 REFUSALS = [400, 401, 403, 404, 405, 501]
+FAILURES = [204, *REFUSALS, 500, 502]
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def filled(server: RegistryServer) -> RegistryServer:
 # --- HEAD
 
 
-@pytest.mark.parametrize("status", REFUSALS)
+@pytest.mark.parametrize("status", FAILURES)
 def test_head_is_refused(
     filled: RegistryServer, client: RegistryClient, status: int
 ) -> None:
@@ -70,7 +71,7 @@ def test_opened_uploads(
     assert server.requests("PUT", "uploads/1")
 
 
-@pytest.mark.parametrize("status", REFUSALS)
+@pytest.mark.parametrize("status", FAILURES)
 def test_head_is_refused_after_a_push(
     server: RegistryServer, client: RegistryClient, status: int
 ) -> None:

@@ -85,7 +85,7 @@ def test_passing_answers_are_tried_again(
 ) -> None:
     """Answers of an overloaded registry are waited out, and told."""
     server.faults.add(Fault(path="/manifests/", status=status, times=3))
-    found = store.resolve("latest")
+    found = store.resolve_ahead("latest")
     assert found == image.descriptor
     assert [attempt for _, attempt, _, _ in observer.retries] == [1, 2, 3]
     assert f"{server.host}/ns/name:latest" in observer.retries[0][0]
@@ -147,8 +147,8 @@ def test_attempts_are_bounded(
     """After five attempts the last error is told."""
     server.faults.add(Fault(path="/manifests/", status=502, times=None))
     with pytest.raises(errors.ServerFault, match="502"):
-        store.resolve("latest")
-    assert len(server.requests("HEAD", "/manifests/")) == 5
+        store.resolve_ahead("latest")
+    assert len(server.requests("GET", "/manifests/")) == 5
 
 
 @pytest.mark.parametrize("status", [429, 503])

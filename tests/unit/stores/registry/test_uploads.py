@@ -247,6 +247,7 @@ def test_broken_links_at_a_destination(
         store.resolve("1")
     assert not store.exists(SMALL.descriptor)
     assert len(server.requests("HEAD", "/manifests/1")) == 3
+    server.faults.add(Fault("GET", "/manifests/1", status=status, times=None))
     with pytest.raises(errors.ServerFault, match=str(status)):
         client.store(server.host, "ns/name").resolve("1")
 

@@ -275,7 +275,12 @@ class _Reader:
             return self._referrers.referrers(subject)
         except errors.NotFound:
             return ()
-        except errors.Refused as error:
+        except errors.AccessDenied as error:
+            self.refusal = str(error)
+            return ()
+        except errors.ServerFault as error:
+            if error.temporary and not error.isolated:
+                raise
             self.refusal = str(error)
             return ()
         except errors.InvalidContent as error:

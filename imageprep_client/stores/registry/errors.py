@@ -62,6 +62,10 @@ _UNAVAILABLE = (
     "a rule of the registry forbids to read this image, for instance until it"
     " is signed or scanned"
 )
+_ELSEWHERE = (
+    "a redirect of this kind is not followed with content: name the registry"
+    " by the address that it redirects to"
+)
 _DIGEST_CODES = frozenset({"DIGEST_INVALID"})
 #: Keys of a reason in answers that have no list of errors.
 _OTHER_FORMS = (
@@ -82,6 +86,7 @@ _OF_PROXIES = frozenset({403, 407, 502, 503, 504})
 #: The title of a web page, without the status before it.
 _TITLE = re.compile(rb"<title>\s*(?:\d{3}\s+)?([^<]+)</title>", re.IGNORECASE)
 _READS = frozenset({"GET", "HEAD"})
+_CHALLENGE = "WWW-Authenticate"
 #: The reasons of Quay and Harbor for a refusal of what exceeds a quota, whose
 #: status is that of denied access.
 _QUOTA = re.compile(r"\bquota\b|exceed the configured upper limit", re.I)
@@ -124,7 +129,10 @@ def from_response(
         error.hint = proxies.advice(
             response.url, response.proxy, response.status
         )
-    elif response.status == 403 and not said:
+    elif not said and (
+        response.status == 403
+        or (response.status == 401 and not response.headers.get(_CHALLENGE))
+    ):
         error.hint = description.page_hint(response)
     return error
 
@@ -136,6 +144,9 @@ def _error(
     if status == 404 and unknown:
         said = said or unknown
     words = said or _WORDS.get(status) or _phrase(status)
+    location = response.headers.get("Location")
+    if status in urls.REDIRECTS:
+        words = f"redirected to {urls.shown(location or 'nowhere')}"
     message = (
         f"{what}: {_cut(words)}"
         f" ({response.method} {urls.shown(response.url)} {status})"
@@ -166,8 +177,9 @@ def _error(
         if status == 412 and not sent:
             hint = _UNAVAILABLE
         return errors.Refused(message, hint=hint, status=status)
+    hint = _ELSEWHERE if status in urls.REDIRECTS and sent else None
     return errors.ServerFault(
-        message, temporary=status in TEMPORARY, status=status
+        message, hint=hint, temporary=status in TEMPORARY, status=status
     )
 
 

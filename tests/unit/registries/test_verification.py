@@ -476,7 +476,7 @@ def test_attempts_at_what_fails(
     assert len(server.requests("GET", path)) <= 4
 
 
-@pytest.mark.parametrize("status", [200, 405])
+@pytest.mark.parametrize("status", [200, 204, 401, 403, 405, 500])
 def test_no_list_of_referrers(
     server: RegistryServer, remote: sites.Remote, status: int
 ) -> None:

@@ -39,9 +39,11 @@ _Parse = Callable[[Any], list[Any]]
 # Cloudflare's registry leaves out the angle brackets.
 _LINK = re.compile(
     r'(?:<([^<>]*+)>|([^\s<>,;"]++))'
-    r'((?:\s*+;\s*+[^,;="]++=(?:"[^"]*+"|[^,;"]*+))*+)'
+    r'((?:\s*+;\s*+[^,;="]++=\s*+(?:"(?:[^"\\]|\\.)*+"|[^,;"]*+))*+)'
 )
-_NEXT = re.compile(r""";\s*rel\s*=\s*(["']?)next\1\s*(?:;|$)""", re.IGNORECASE)
+_PARAMETER = re.compile(
+    r';\s*+([^,;="\s]++)\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^,;"]*+))'
+)
 
 
 def tags(registry: RegistrySession, request: Request) -> list[str]:
@@ -231,10 +233,26 @@ def _page(
 
 
 def _next(header: str) -> str | None:
-    for match in _LINK.finditer(header):
-        if _NEXT.search(match[3]):
-            return match[1] or match[2]
+    """The target of the link to the next page.
+
+    The only link of some registries is a bare target, which other clients
+    follow as well.
+    """
+    links = list(_LINK.finditer(header))
+    for link in links:
+        bare = len(links) == 1 and not link[3]
+        if bare or "next" in _relations(link[3]):
+            return (link[1] or link[2] or "").strip()
     return None
+
+
+def _relations(parameters: str) -> list[str]:
+    return [
+        relation.strip("'").lower()
+        for name, quoted, plain in _PARAMETER.findall(parameters)
+        if name.lower() == "rel"
+        for relation in (quoted or plain).split()
+    ]
 
 
 def _entries(

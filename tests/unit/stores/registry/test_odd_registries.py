@@ -296,12 +296,23 @@ def test_links_that_lead_elsewhere(
     assert tags == [*"abcde", "latest"]
 
 
-@pytest.mark.parametrize("relation", ["rel=NEXT", "REL='next'; title=\"x\""])
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "",
+        "; rel=NEXT",
+        "; REL='next'; title=\"x\"",
+        '; rel="last next"',
+        '; title="a, \\"b\\"; rel=prev" ; rel = next',
+        '; rel=next, </v2/ns/name/tags/list>; rel="first"',
+        ', </v2/ns/name/tags/list?last=a>; rel="next"',
+    ],
+)
 def test_forms_of_links(
-    filled: RegistryServer, client: RegistryClient, relation: str
+    filled: RegistryServer, client: RegistryClient, parameters: str
 ) -> None:
-    """A relation is a next page in any case and quotes."""
-    link = {"Link": f"</v2/ns/name/tags/list?last=a>; {relation}"}
+    """A link to the next page has any form, or is the only one."""
+    link = {"Link": f"< /v2/ns/name/tags/list?last=a >{parameters}"}
     page = {"name": "ns/name", "tags": ["a"]}
     filled.faults.add(
         Fault(path="/tags/", body=json.dumps(page).encode(), headers=link)
@@ -815,6 +826,18 @@ def test_statuses_without_a_reason(
         client.store(filled.host, "ns/name").resolve("latest")
 
 
+def test_redirected_uploads(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """The address that a registry has moved to is told, without its query."""
+    place = {"Location": "https://new.example.com/v2/?secret=1"}
+    server.faults.add(Fault("POST", status=301, headers=place, times=None))
+    with pytest.raises(errors.ServerFault) as caught:
+        store_suite.push(client.destination(server.host, "ns/name"), BLOB)
+    assert "redirected to https://new.example.com/v2/ " in str(caught.value)
+    assert "name the registry by" in str(caught.value.hint)
+
+
 def test_redirects_in_a_circle(
     filled: RegistryServer, client: RegistryClient
 ) -> None:
@@ -899,14 +922,15 @@ def test_deletion_of_a_tag_without_access(
         client.destination(server.host, "ns/name").untag("1")
 
 
+@pytest.mark.parametrize("status", [401, 403])
 def test_pages_that_deny_access(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, client: RegistryClient, status: int
 ) -> None:
     """No login helps where a web server in front of a registry refuses."""
     headers = {"Content-Type": "text/html"}
-    page = b"<html><title>403 Forbidden</title>"
+    page = b"<html><title>Forbidden</title>"
     server.faults.add(
-        Fault(status=403, headers=headers, body=page, times=None)
+        Fault(status=status, headers=headers, body=page, times=None)
     )
     with pytest.raises(errors.AccessDenied) as caught:
         client.store(server.host, "ns/name").resolve("1")

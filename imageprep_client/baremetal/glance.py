@@ -20,6 +20,9 @@ from imageprep_client import errors
 
 _BODY = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
 _MAX_PAGES = 1000
+#: No retries, nor a new token, by the SDK: it would send the rest of the data,
+#: and Glance would wait for the others.
+_ONCE = {"connect_retries": 0, "status_code_retries": 0, "allow_reauth": False}
 #: Seconds to connect and to wait for a response. Stores may take long to end
 #: an upload, and to delete an image, which some do before the response.
 _USUAL, _UPLOADING, _DELETING = (30.0, 30.0), (30.0, None), (30.0, 600.0)
@@ -52,6 +55,7 @@ class GlanceImage:
     hash_algorithm: str
     hash_value: str
     created: str
+    updated: str
     properties: Mapping[str, str]
 
 
@@ -114,17 +118,24 @@ class Glance:
         """Upload the data of an image.
 
         :param size: of the data: Glance refuses data that end early.
+        :raises AccessDenied: temporary where the token has expired.
         """
-        self._ask(
-            "PUT",
-            f"/images/{identity}/file",
-            data=data if size else b"",
-            timeout=_UPLOADING,
-            headers={
-                "Content-Type": "application/octet-stream",
-                "X-OpenStack-Image-Size": str(size),
-            },
-        )
+        try:
+            self._ask(
+                "PUT",
+                f"/images/{identity}/file",
+                data=data if size else b"",
+                timeout=_UPLOADING,
+                headers={
+                    "Content-Type": "application/octet-stream",
+                    "X-OpenStack-Image-Size": str(size),
+                },
+                **_ONCE,
+            )
+        except errors.AccessDenied as error:
+            if error.temporary:
+                self._session.invalidate()
+            raise
 
     def update(self, identity: str, changes: Mapping[str, str]) -> None:
         """Set fields and properties."""
@@ -166,10 +177,16 @@ class Glance:
             raise errors.NotFound(message)
         if status in (401, 403):
             raise errors.AccessDenied(
-                message, hint="look at the policy of the image service"
+                message,
+                hint="look at the policy of the image service",
+                temporary=status == 401,
             )
         if status == 413:
-            raise errors.NoSpace(message, hint="look at the image quotas")
+            raise errors.NoSpace(
+                message,
+                hint="look at the image quotas, and at the space that the"
+                " image service has",
+            )
         if status < 500:
             raise errors.Refused(message)
         raise errors.ServerFault(message)
@@ -215,6 +232,7 @@ def _image(document: Mapping[str, Any]) -> GlanceImage:
         hash_algorithm=str(document.get("os_hash_algo") or ""),
         hash_value=str(document.get("os_hash_value") or ""),
         created=str(document.get("created_at") or ""),
+        updated=str(document.get("updated_at") or ""),
         properties={
             key: str(value)
             for key, value in document.items()

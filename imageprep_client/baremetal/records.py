@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from imageprep_client import errors
 from imageprep_client.baremetal.glance import Glance, GlanceImage
@@ -29,10 +29,12 @@ class BaremetalImages:
     """The images of one name.
 
     :ivar images: all of them; several of a role where one was not finished.
+    :ivar known: the IDs of images, of these and others, that exist.
     """
 
     name: str
     images: tuple[GlanceImage, ...]
+    known: Set[str] = frozenset()
 
     def role(self, role: str) -> GlanceImage | None:
         """The newest whole image of a role."""
@@ -61,17 +63,17 @@ class BaremetalImages:
     @property
     def problems(self) -> tuple[str, ...]:
         """The reasons why it cannot be deployed, and leftover images."""
-        known = {image.id for image in self.images}
         problems = [
             f"{image.properties[ROLE]} {image.id} is {image.status}"
             for image in self.images
             if image.status != "active"
         ]
         for image in self.images:
-            for key in ("kernel_id", "ramdisk_id"):
-                other = image.properties.get(key)
-                if other and other not in known:
-                    problems.append(f"{key} of {image.id} is gone: {other}")
+            problems += [
+                f"{key} of {image.id} is gone: {other}"
+                for key, other in _links(image).items()
+                if other not in self.known
+            ]
         for one, other in _PAIRS.items():
             present = [bool(self.role(one)), bool(self.role(other))]
             if sum(present) == 1:
@@ -84,6 +86,15 @@ class BaremetalImages:
         return tuple(problems)
 
 
+def _links(image: GlanceImage) -> Mapping[str, str]:
+    """The images that an image is to be booted with, by property."""
+    return {
+        key: image.properties[key]
+        for key in ("kernel_id", "ramdisk_id")
+        if image.properties.get(key)
+    }
+
+
 def generation(image: GlanceImage) -> int:
     """The number of older images of the same name and role."""
     value = image.properties.get(GENERATION, "0")
@@ -93,11 +104,13 @@ def generation(image: GlanceImage) -> int:
 def sets(service: Glance) -> list[BaremetalImages]:
     """All sets of the project, sorted by name."""
     grouped: dict[str, list[GlanceImage]] = {}
-    for image in service.images():
+    listed = service.images()
+    known = {image.id for image in listed}
+    for image in listed:
         if NAME in image.properties and ROLE in image.properties:
             grouped.setdefault(image.properties[NAME], []).append(image)
     return [
-        BaremetalImages(name, tuple(images))
+        BaremetalImages(name, tuple(images), known)
         for name, images in sorted(grouped.items())
     ]
 
@@ -117,7 +130,11 @@ def find(service: Glance, name: str) -> BaremetalImages:
             f"{name}: no bare-metal image of this name in Glance",
             hint="list them: openstack image-prepare baremetal list",
         )
-    return BaremetalImages(name, tuple(images))
+    known = {image.id for image in images}
+    # A renamed image may share a kernel with the one in its place.
+    linked = {other for image in images for other in _links(image).values()}
+    known |= {other for other in linked - known if service.get(other)}
+    return BaremetalImages(name, tuple(images), known)
 
 
 def delete(service: Glance, name: str) -> Sequence[GlanceImage]:

@@ -7,14 +7,14 @@ and the other waits for it.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import datetime
 import hashlib
 import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import IO
+from typing import IO, Self
 
 from imageprep_client import errors
 from imageprep_client.baremetal import records
@@ -24,8 +24,10 @@ from imageprep_client.baremetal.registration import (
     RegisterRequest,
     parts_of,
 )
-from imageprep_client.host import inputs, processes
+from imageprep_client.host import inputs
+from imageprep_client.host.processes import Claim
 from imageprep_client.observer import Observer
+from imageprep_client.retry import RetryPolicy
 
 #: Glance's default, and what Ironic's agent checks.
 _HASH = "sha512"
@@ -36,8 +38,11 @@ _INTERVAL = 1.0
 #: Seconds after which an image without data counts as abandoned, if no
 #: process is known to upload it.
 _PATIENCE = 60.0
-#: Seconds that another run may take in all.
+#: Seconds that an upload may take where nobody can tell whether its process
+#: still runs.
 _LONGEST = 3600.0
+#: For uploads that fail for now: each is repeated from the start.
+_UPLOADS = RetryPolicy(attempts=4, base=2.0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,6 +105,7 @@ class _Registrar:
         self._request = request
         self._service = service
         self._observer = observer
+        self._claim = str(Claim.own())
         #: Images that others take the place of.
         self._retired: list[GlanceImage] = []
 
@@ -108,7 +114,8 @@ class _Registrar:
         fields = {**part.fields, **links}
         waited = 0.0
         queued: dict[str, float] = {}
-        following = 0
+        used: set[str] = set()
+        attempts = _UPLOADS.begin()
         while True:
             own = self._own(part)
             whole = [image for image in own if image.status == "active"]
@@ -129,27 +136,41 @@ class _Registrar:
                 self._wait(busy[0], waited)
                 waited += _INTERVAL
                 continue
-            newest = max(map(records.generation, own), default=-1)
-            following = max(following, newest + 1)
-            identity = self._identity(part, following)
-            if self._service.create(
-                self._new(part, fields, identity, following)
-            ):
-                self._upload(part, identity)
+            count = max(map(records.generation, own), default=-1) + 1
+            while (identity := self._identity(part, count)) in used:
+                count += 1
+            try:
+                is_new = self._upload(part, fields, identity, count)
+            except errors.StoreError as error:
+                pause = attempts.pause(error)
+                if pause is None:
+                    raise
+                self._observer.retrying(
+                    str(error), attempts.failed, pause, attempts.limit
+                )
+                time.sleep(pause)
+                continue
+            if is_new:
                 self._retired += whole
                 return self._result(part, identity, "uploaded")
-            if self._service.get(identity) is None:
-                following += 1  # it was deleted: its id is used up
+            if all(image.id != identity for image in self._own(part)):
+                # It was deleted, or has another name now, or is hidden.
+                used.add(identity)
 
     def retire(self) -> None:
         """Delete or rename the images that others took the place of."""
+        # All get the same addition, also when this is interrupted: they stay
+        # a set. The last one is that which names the others.
+        when = "".join(
+            c for i in self._retired[-1:] for c in i.created if c.isdigit()
+        )[:14]
         for image in self._retired:
             if self._request.existing == "rename":
-                when = "".join(c for c in image.created if c.isdigit())[:14]
-                name = f"{image.name}_{when}"
-                self._service.update(
-                    image.id, {"name": name, records.NAME: name}
-                )
+                names = {
+                    "name": f"{image.name}_{when}",
+                    records.NAME: f"{self._request.name}_{when}",
+                }
+                self._service.update(image.id, names)
             else:
                 self._service.delete(image.id)
 
@@ -214,28 +235,40 @@ class _Registrar:
         self, image: GlanceImage, queued: dict[str, float], waited: float
     ) -> bool:
         """Whether nobody uploads an image any more; it is deleted then."""
-        claim = image.properties.get(records.UPLOAD, "")
-        if image.status == "killed":
+        text = image.properties.get(records.UPLOAD, "")
+        claim = Claim.parse(text)
+        alive = claim.is_alive if claim else None
+        if image.status == "killed" or text == self._claim:
             over = True
-        elif processes.is_here(claim):
-            over = not processes.is_alive(claim)
-        else:
+        elif alive is None:
             # Its data come, or are to come in a moment.
             began = queued.setdefault(image.id, waited)
             over = image.status == "queued" and waited - began >= _PATIENCE
+        else:
+            over = not alive
         if over and not self._request.dry_run:
             self._service.delete(image.id)
         return over
 
     def _wait(self, image: GlanceImage, waited: float) -> None:
+        claim = Claim.parse(image.properties.get(records.UPLOAD, ""))
+        uploader = (
+            f"process {claim.process} of {claim.host}"
+            if claim
+            else "another run"
+        )
+        remedy = f"if it does not run: openstack image delete {image.id}"
+        if (claim is None or claim.is_alive is None) and (
+            waited > _LONGEST or _age(image) > _LONGEST
+        ):
+            raise errors.Unreachable(
+                f"{image.name}: {uploader} uploads it since {image.updated},"
+                " and does not end",
+                hint=remedy,
+            )
         if waited == 0:
             self._observer.waiting(
-                f"another run uploads {image.name} ({image.id})"
-            )
-        if waited > _LONGEST:
-            raise errors.Unreachable(
-                f"{image.name}: the upload of another run does not end",
-                hint=f"if there is none: openstack image delete {image.id}",
+                f"{uploader} uploads {image.name} ({image.id}); {remedy}"
             )
         time.sleep(_INTERVAL)
 
@@ -243,10 +276,14 @@ class _Registrar:
         words = (self._service.project, self._request.name, part.role, count)
         return str(uuid.uuid5(_NAMESPACE, json.dumps(words)))
 
-    def _new(
+    def _upload(
         self, part: Part, fields: Mapping[str, str], identity: str, count: int
-    ) -> dict[str, str]:
-        return {
+    ) -> bool:
+        """Make the image and upload its data; it is deleted if that fails.
+
+        :returns: False when its id is, or was, that of another.
+        """
+        new = {
             **fields,
             "id": identity,
             "name": part.name,
@@ -254,20 +291,33 @@ class _Registrar:
             records.NAME: self._request.name,
             records.ROLE: part.role,
             records.GENERATION: str(count),
-            records.UPLOAD: processes.claim(),
+            records.UPLOAD: self._claim,
         }
-
-    def _upload(self, part: Part, identity: str) -> None:
-        """Upload the data of the image; it is deleted if that fails."""
         try:
-            with inputs.open_regular(part.path) as file:
-                reader = _HashingReader(file, self._observer, part.size)
+            if not self._service.create(new):
+                return False
+            with (
+                inputs.open_regular(part.path) as file,
+                _HashingReader(file, self._observer, part.size) as reader,
+            ):
                 self._service.upload(identity, reader, part.size)
                 self._check(part, identity, reader)
         except BaseException:
-            with contextlib.suppress(errors.StoreError):
-                self._service.delete(identity)
+            self._discard(part, identity)
             raise
+        return True
+
+    def _discard(self, part: Part, identity: str) -> None:
+        """Delete the image of a failed upload, unless another made it."""
+        try:
+            image = self._service.get(identity)
+            if image and image.properties.get(records.UPLOAD) == self._claim:
+                self._service.delete(identity)
+        except errors.StoreError as error:
+            self._observer.warning(
+                f"{part.name}: {identity} is not whole and could not be"
+                f" deleted; the next call does it: {error}"
+            )
 
     def _check(
         self, part: Part, identity: str, reader: _HashingReader
@@ -297,14 +347,26 @@ class _Registrar:
 
 
 class _HashingReader:
-    """A file that is hashed while it is uploaded."""
+    """A file that is hashed while it is uploaded.
+
+    The bytes do not count as copied when the block ends with an error.
+    """
 
     def __init__(self, file: IO[bytes], observer: Observer, size: int) -> None:
         self._file = file
         self._observer = observer
         self._hash = hashlib.new(_HASH)
         self._size = size
+        self._copied = 0
         observer.bytes_expected(size)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind:
+            self._observer.bytes_expected(-self._size)
+            self._observer.bytes_copied(-self._copied)
 
     def __len__(self) -> int:
         return self._size
@@ -312,6 +374,7 @@ class _HashingReader:
     def read(self, size: int = -1) -> bytes:
         data = self._file.read(_CHUNK if size < 0 else max(size, _CHUNK))
         self._hash.update(data)
+        self._copied += len(data)
         self._observer.bytes_copied(len(data))
         return data
 
@@ -321,6 +384,16 @@ class _HashingReader:
     @property
     def digest(self) -> str:
         return self._hash.hexdigest()
+
+
+def _age(image: GlanceImage) -> float:
+    """Seconds since an image was changed; 0 where that is not known."""
+    try:
+        changed = datetime.datetime.fromisoformat(image.updated)
+        now = datetime.datetime.now(datetime.UTC)
+        return (now - changed).total_seconds()
+    except (ValueError, TypeError):
+        return 0.0
 
 
 def _digest(path: str, algorithm: str) -> str:

@@ -1,5 +1,6 @@
-"""Ending all that a run started, also what no longer belongs to it.
+"""Processes: those that a run started, and who claims something.
 
+A run ends all that it started, also what no longer belongs to it.
 Ansible's workers and what they start are in sessions of their own: no signal
 to a process group reaches them all. What they have in common is a variable
 of the environment, `MARK`, and the directory that they work in.
@@ -8,11 +9,15 @@ of the environment, `MARK`, and the directory that they work in.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import hashlib
 import os
+import platform
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Self
 
 from imageprep_client import errors
 
@@ -134,29 +139,75 @@ def _with_children(
     return everybody
 
 
-def claim() -> str:
-    """A text that identifies this process and its host."""
-    return f"{_boot()}/{os.getpid()}/{start(os.getpid())}"
+@dataclasses.dataclass(frozen=True, slots=True)
+class Claim:
+    """The identity of a process, in a text that other hosts read as well.
+
+    :ivar host: the name of its host, for people.
+    :ivar machine: a digest that tells hosts of one name apart.
+    :ivar namespace: that of its number, which a container has of its own.
+    """
+
+    host: str
+    machine: str
+    boot: str
+    namespace: str
+    process: str
+    started: str
+
+    @classmethod
+    def own(cls) -> Self:
+        """The claim of this process."""
+        return cls(
+            platform.node(),
+            _machine(),
+            _boot(),
+            _namespace(),
+            str(os.getpid()),
+            start(os.getpid()),
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Read the text of a claim; None when it is none."""
+        fields = text.split("/")
+        if len(fields) != 6 or not (text.isascii() and fields[4].isdigit()):
+            return None
+        return cls(*fields)
+
+    def __str__(self) -> str:
+        return "/".join(dataclasses.astuple(self))
+
+    @property
+    def is_alive(self) -> bool | None:
+        """Whether the process runs; None where this host cannot tell."""
+        if self.machine != _machine():
+            return None
+        if self.boot != _boot():
+            return False
+        if self.namespace != _namespace():
+            return None
+        try:
+            started = start(int(self.process))
+        except PermissionError:
+            # It exists and hides: /proc is mounted with hidepid.
+            return True
+        return started == self.started != ""
 
 
-def is_here(claim: str) -> bool:
-    """Whether a claim is that of a process of this host."""
-    return claim.partition("/")[0] == _boot()
-
-
-def is_alive(claim: str) -> bool:
-    """Whether the process of a claim of this host runs."""
-    _, process, started = [*claim.split("/"), "", "", ""][:3]
-    known = process.isascii() and process.isdigit()
-    try:
-        return known and start(int(process)) == started != ""
-    except PermissionError:
-        # It exists and hides: /proc is mounted with hidepid.
-        return True
+def _machine() -> str:
+    identity = platform.node().encode()
+    with contextlib.suppress(OSError):
+        identity += Path("/etc/machine-id").read_bytes()
+    return hashlib.sha256(identity).hexdigest()[:16]
 
 
 def _boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _namespace() -> str:
+    return os.readlink("/proc/self/ns/pid")
 
 
 def start(process: int) -> str:

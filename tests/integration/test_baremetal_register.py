@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import requests
 
-from tests import glance_cloud, openstack_services
+from imageprep_client.baremetal import registering
+from imageprep_client.baremetal.glance import Glance
+from imageprep_client.host.processes import Claim
+from imageprep_client.testing.faults import Fault
+from tests import glance_cloud, kernels, openstack_services, programs
+from tests.fault_proxy import FaultProxy
 from tests.glance_cloud import MIB, PAIR, REGISTER, ROW, Cloud
 from tests.relay import Relay
 
@@ -223,7 +229,7 @@ def test_two_at_once(cloud: Cloud, relay: Relay) -> None:
     second = cloud.start(*REGISTER, cloud.name, *LARGE, *ROW)
     assert second.stderr
     for line in second.stderr:
-        if line.startswith("waiting: another run uploads"):
+        if line.startswith(f"waiting: process {first.pid} of "):
             relay.release()
     rows = []
     for process in (first, second):
@@ -234,6 +240,161 @@ def test_two_at_once(cloud: Cloud, relay: Relay) -> None:
     assert len({row["ID"] for row in rows}) == 1
     (image,) = cloud.images()
     assert image["status"] == "active"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(status=401), Fault(status=503), Fault(reset=True)],
+    ids=["token expired", "unavailable", "reset"],
+)
+def test_upload_that_fails_for_now(cloud: Cloud, fault: Fault) -> None:
+    """It is repeated from the start: the SDK would send the rest only, and
+    Glance would wait for the others.
+    """
+    target = cloud.services.image.removeprefix("http://")
+    faults = [dataclasses.replace(fault, method="PUT")]
+    with FaultProxy(target, faults) as proxy:
+        cloud.environment["OS_IMAGE_ENDPOINT_OVERRIDE"] = proxy.url
+        (row,) = cloud.register(*LARGE)
+    assert row["Outcome"] == "uploaded"
+    (image,) = cloud.images()
+    assert image["status"] == "active"
+
+
+def test_no_room(cloud: Cloud) -> None:
+    """Nothing was done, and nothing is left."""
+    target = cloud.services.image.removeprefix("http://")
+    with FaultProxy(target, [Fault(method="PUT", status=413)]) as proxy:
+        cloud.environment["OS_IMAGE_ENDPOINT_OVERRIDE"] = proxy.url
+        cloud(
+            *(*REGISTER, cloud.name, *LARGE),
+            status=2,
+            stderr="image service: PUT .*: 413 \nhint: look at the .*quotas.*",
+        )
+    assert not cloud.images()
+
+
+def test_interrupted_as_it_is_created(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image whose creation was not answered yet is deleted as well."""
+    create = Glance.create
+
+    def interrupted(service: Glance, fields: Mapping[str, str]) -> bool:
+        assert create(service, fields)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Glance, "create", interrupted)
+    cloud(*REGISTER, cloud.name, *LARGE, status=130, stderr="stopped.*")
+    assert not cloud.images()
+
+
+def test_restarted_host(cloud: Cloud, relay: Relay) -> None:
+    """An upload from before a restart of this host is not waited for."""
+    process = _begun(cloud, relay)
+    process.kill()
+    process.communicate()
+    (image,) = cloud.images()
+    former = dataclasses.replace(Claim.own(), boot="former")
+    _set(cloud, image["id"], image_prepare_upload=str(former))
+    again = cloud.start(*REGISTER, cloud.name, *LARGE, *ROW)
+    stdout, stderr = again.communicate(timeout=60)
+    assert again.returncode == 0, stderr
+    (row,) = json.loads(stdout)
+    (image,) = cloud.images()
+    assert (image["id"], image["status"]) == (row["ID"], "active")
+
+
+def test_upload_of_another_host(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is named, with a way out; only so long is it waited for."""
+    other = dataclasses.replace(
+        Claim.own(), host="node7", machine="other", process="12"
+    )
+    answer = requests.post(
+        f"{cloud.services.image}/v2/images",
+        json={
+            "name": cloud.name,
+            "image_prepare_name": cloud.name,
+            "image_prepare_role": "disk",
+            "image_prepare_upload": str(other),
+        },
+        headers={"X-Auth-Token": cloud.services.token},
+        timeout=20,
+    )
+    identity = answer.json()["id"]
+    monkeypatch.setattr(registering, "_LONGEST", 0.0)
+    cloud(
+        *(*REGISTER, cloud.name, *LARGE),
+        status=2,
+        stderr=f"{cloud.name}: process 12 of node7 uploads it since .*"
+        f"\nhint: if it does not run: openstack image delete {identity}",
+    )
+
+
+def _set(cloud: Cloud, identity: str, **fields: object) -> None:
+    """Set fields and properties of an image."""
+    requests.patch(
+        f"{cloud.services.image}/v2/images/{identity}",
+        json=[
+            {"op": "replace", "path": f"/{key}", "value": value}
+            for key, value in fields.items()
+        ],
+        headers={
+            "X-Auth-Token": cloud.services.token,
+            "Content-Type": "application/openstack-images-v2.1-json-patch",
+        },
+        timeout=20,
+    ).raise_for_status()
+
+
+def test_hidden_image(cloud: Cloud) -> None:
+    """An image that is not listed keeps its ID, and another is made."""
+    (row,) = cloud.register(*LARGE)
+    _set(cloud, row["ID"], os_hidden=True)
+    (again,) = cloud.register(*LARGE)
+    assert again["Outcome"] == "uploaded"
+    assert again["ID"] != row["ID"]
+
+
+def test_renamed_images_stay_a_set(cloud: Cloud) -> None:
+    """Their set has a name of its own, lacks nothing, and leaves the name
+    to the images that follow.
+    """
+    words = ("--partition", "root.raw", *PAIR)
+    cloud.register(*words)
+    (cloud.home / "initramfs").write_bytes(kernels.ramdisk(2 * MIB))
+    (cloud.home / "vmlinuz").write_bytes(kernels.bzimage(size=2 * MIB))
+    programs.run("mkfs.ext4", "-q", "-F", "root.raw", "8M", cwd=cloud.home)
+    cloud.register(*words, "--existing", "rename")
+    command = ("image-prepare", "baremetal")
+    sets = [
+        row
+        for row in cloud.json(*command, "list")
+        if row["Name"].startswith(cloud.name)
+    ]
+    assert [(row["Images"], row["Problems"]) for row in sets] == [(3, [])] * 2
+    cloud(*command, "delete", cloud.name, stderr=".*")
+    rows = cloud.register(*words)
+    assert {row["Outcome"] for row in rows} == {"uploaded"}
+
+
+def test_kernel_of_a_renamed_image(cloud: Cloud) -> None:
+    """A kernel that both images use is not missed."""
+    words = ("--partition", "root.raw", *PAIR)
+    cloud.register(*words)
+    programs.run("mkfs.ext4", "-q", "-F", "root.raw", "8M", cwd=cloud.home)
+    cloud.register(*words, "--existing", "rename")
+    command = ("image-prepare", "baremetal")
+    (name,) = [
+        row["Name"]
+        for row in cloud.json(*command, "list")
+        if row["Name"].startswith(f"{cloud.name}_")
+    ]
+    assert cloud.json(*command, "show", name)["problems"] == []
+    orphans = cloud.json(*command, "list", "--orphans")
+    assert name not in [row["Name"] for row in orphans]
 
 
 def test_show_list_and_delete(cloud: Cloud) -> None:

@@ -79,7 +79,8 @@ container.results.html: container.request wording
 container: catalog deadlines errors heat host modify observer oci plans.base
     plans.stored programs retry rpm stores.base stores.diffids stores.verify
     transfer wording
-baremetal: errors host observer oci programs stores.base stores.verify transfer
+baremetal: errors host observer oci programs retry stores.base stores.verify
+    transfer
 baremetal.ramdisk: backports compression decompression errors
 baremetal.disks: errors programs
 baremetal.disks.formats: baremetal.disks.disk decompression errors oslo_utils

@@ -387,7 +387,7 @@ class Lister(Command, command.Lister):
         with self.showing():
             if parsed_args.formatter == "table":
                 column_names, data = output.for_people(
-                    column_names, data, chosen=bool(parsed_args.columns)
+                    column_names, data, parsed_args
                 )
             elif parsed_args.formatter == "csv":
                 data = output.for_csv(data)

@@ -71,19 +71,23 @@ class HelpFormatter(argparse.HelpFormatter):
 
 
 def for_people(
-    names: Sequence[str], data: Iterable[Sequence[Any]], *, chosen: bool
+    names: Sequence[str],
+    data: Iterable[Sequence[Any]],
+    parsed_args: argparse.Namespace,
 ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
     """The table that is shown by default, without its hidden columns.
 
-    :param chosen: whether the user chose columns, which are shown whole.
+    With ``--long`` these are shown, too. Columns that the user chose are
+    shown whole.
     """
     rows = [shown(row) for row in data]
-    if chosen or not rows:
+    long = getattr(parsed_args, "long", False)
+    if parsed_args.columns or not rows:
         return names, rows
     kept = [
         number
         for number, cell in enumerate(rows[0])
-        if not isinstance(cell, columns.Hidden)
+        if long or not isinstance(cell, columns.Hidden)
     ]
     return [names[number] for number in kept], [
         tuple(

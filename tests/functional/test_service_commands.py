@@ -58,6 +58,10 @@ def test_life_of_a_service(
     assert answer(port) == "2 Zz9Secret"
     (row,) = openstack.json(*SERVICE, "list")
     assert (row["State"], row["Owner"]) == ("running", "podman")
+    assert "Health" not in openstack(*SERVICE, "list").stdout
+    assert "Health" in openstack(*SERVICE, "list", "--long").stdout
+    assert "Reason" not in openstack(*SERVICE, "history").stdout
+    assert "Reason" in openstack(*SERVICE, "history", "--long").stdout
     shown = openstack.json(*SERVICE, "show", "one")
     assert shown["alive"]
     assert shown["generations"] == "1"

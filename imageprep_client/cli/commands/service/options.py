@@ -44,6 +44,16 @@ def add_declaration(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_long(parser: argparse.ArgumentParser, more: str) -> None:
+    """Add the option that shows all columns.
+
+    :param more: what a default table does not have.
+    """
+    parser.add_argument(
+        "--long", action="store_true", help=f"Also show {more}"
+    )
+
+
 def add_kill_survivors(parser: argparse.ArgumentParser) -> None:
     """Add the option that permits ending survivors."""
     parser.add_argument(

@@ -30,6 +30,7 @@ class ServiceList(base.Lister):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         options.add_declaration(parser)
+        options.add_long(parser, "images, start times and health")
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client.service import ServiceNode
@@ -127,6 +128,7 @@ class ServiceHistory(base.Lister):
             nargs="?",
             help="Show only this service",
         )
+        options.add_long(parser, "the reasons")
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client.service import ServiceNode

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import re
 from typing import Any
 
@@ -135,6 +136,18 @@ def test_output_file(openstack: base.OpenStack) -> None:
     result = openstack(*COMMAND, "--output-env-file", "out.yaml")
 
     assert (openstack.home / "out.yaml").read_text() == result.stdout
+
+
+def test_report(openstack: base.OpenStack) -> None:
+    """The report names the release and the file."""
+    words = ("--output-env-file", "out.yaml", "--report", "report.json")
+    openstack(*COMMAND, *words)
+
+    fields = json.loads((openstack.home / "report.json").read_text())
+    assert (fields["release"], fields["output_env_file"]) == (
+        "master",
+        "out.yaml",
+    )
 
 
 def test_old_output_file(openstack: base.OpenStack) -> None:

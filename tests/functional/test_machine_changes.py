@@ -8,6 +8,9 @@ import pathlib
 
 import pytest
 
+from imageprep_client import errors
+from imageprep_client.client.machine import settings
+from imageprep_client.programs import systemd
 from tests.functional import base
 
 MACHINE = ("image-prepare", "machine")
@@ -35,6 +38,41 @@ def machines(openstack: base.OpenStack) -> pathlib.Path:
         (store / name / "etc").mkdir(parents=True)
         (store / name / "etc/release").write_text(name)
     return store
+
+
+def test_report_of_settings(openstack: base.OpenStack) -> None:
+    """The report names the unit, and no file where all was printed."""
+    (openstack.home / "s.yaml").write_text("{}")
+    words = ("settings", "www", "--settings", "s.yaml", "--systemd", "255")
+    openstack(*MACHINE, *words, "--report", "report.json")
+    fields = json.loads((openstack.home / "report.json").read_text())
+    assert (fields["unit"], fields["written"]) == (
+        "systemd-nspawn@www.service",
+        [],
+    )
+
+
+def test_clones_whose_settings_cannot_be_written(
+    openstack: base.OpenStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clone that was made is named, and the status says so."""
+
+    def write(_: object) -> list[str]:
+        raise errors.InvalidFile("/etc/systemd", "cannot be written")
+
+    monkeypatch.setattr(systemd, "version", lambda: 255)
+    monkeypatch.setattr(settings, "write", write)
+    store = machines(openstack)
+    (openstack.home / "s.yaml").write_text("{}")
+    openstack(
+        *(*MACHINE, "clone", "www", "one", "two", "--store", str(store)),
+        *("--settings", "s.yaml"),
+        status=1,
+        stderr=r"1 of 2 clones made\n[^\n]*/etc/systemd: cannot be written\n"
+        r"www: 1 clone made in [^\n]*",
+    )
+    assert (store / "one").exists()
+    assert not (store / "two").exists()
 
 
 def test_rollback_and_delete(openstack: base.OpenStack) -> None:

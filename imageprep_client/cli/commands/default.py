@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 
-from imageprep_client.cli import base
+from imageprep_client.cli import base, report
 
 
 class Default(base.Command):
@@ -41,18 +41,24 @@ class Default(base.Command):
             " credentials; it fails on nodes that cannot reach these"
             " registries, and is rarely useful with --local-push-destination",
         )
+        report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         from imageprep_client.client import releases
 
+        release = parsed_args.release or releases.DEFAULT_RELEASE
         text = releases.environment(
-            parsed_args.release or releases.DEFAULT_RELEASE,
+            release,
             local_push_destination=parsed_args.local_push_destination,
             registry_login=parsed_args.enable_registry_login,
             header=self.header(),
             output_env_file=parsed_args.output_env_file,
         )
         self.write(text)
+        self.report = {
+            "release": release,
+            "output_env_file": parsed_args.output_env_file,
+        }
         if parsed_args.output_env_file:
             path = parsed_args.output_env_file
             self.summary = f"{path}: written"

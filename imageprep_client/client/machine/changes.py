@@ -162,7 +162,7 @@ def clone(
         rendered = {name: settings.render(name, declaration) for name in names}
     maker = cloning.Cloning(base)
     for name in names:
-        made = maker.clone(name)
+        yield maker.clone(name)
+        # If this fails, the clone exists all the same.
         if name in rendered:
             settings.write(rendered[name])
-        yield made

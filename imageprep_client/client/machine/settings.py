@@ -44,15 +44,25 @@ def write(rendered: SettingsFiles, directory: Path = SYSTEMD) -> list[str]:
     machine that runs has its new settings after its next start.
 
     :returns: the paths that were written.
+    :raises PartialFailure: when something failed after the first of them.
     """
-    written = []
-    for path, text in rendered.paths(directory):
-        if text:
-            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            files.write(str(path), text, mode=0o644)
-            written.append(str(path))
-        else:
-            path.unlink(missing_ok=True)
-    systemd.reload()
-    systemd.enable(rendered.unit)
+    written: list[str] = []
+    try:
+        for path, text in rendered.paths(directory):
+            if text:
+                path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+                files.write(str(path), text, mode=0o644)
+                written.append(str(path))
+            else:
+                path.unlink(missing_ok=True)
+        systemd.reload()
+        systemd.enable(rendered.unit)
+    except errors.ImagePrepError as error:
+        if not written:
+            raise
+        raise errors.PartialFailure(
+            f"{', '.join(written)}: written, but {rendered.unit} is not"
+            " enabled",
+            [error],
+        ) from error
     return written

@@ -152,6 +152,21 @@ def test_systemd_is_too_old(tmp_path: pathlib.Path) -> None:
         render(tmp_path, "{}", 251)
 
 
+def test_settings_whose_unit_is_not_enabled(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files were written, so the failure of systemd is a partial one."""
+
+    def enable(unit: str) -> None:
+        raise systemd.SystemdError(f"{unit}: no such unit")
+
+    monkeypatch.setattr(systemd, "enable", enable)
+    with pytest.raises(errors.PartialFailure, match="not enabled") as told:
+        settings.write(render(tmp_path, "{}"), tmp_path / "etc")
+    assert "no such unit" in str(told.value.failures[0])
+    assert (tmp_path / "etc/nspawn/www.nspawn").exists()
+
+
 def test_write_replaces_both_files(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

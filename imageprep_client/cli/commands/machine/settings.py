@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from imageprep_client.cli import base, options
+from imageprep_client.cli import base, options, report
 from imageprep_client.cli.commands.machine import arguments
 
 
@@ -16,8 +16,8 @@ class MachineSettings(base.Command):
     and resource limits. A setting that the version of systemd does not
     support is refused.
 
-    Exit status: 0 if the settings were printed or written, 2 if nothing was
-    written.
+    Exit status: 0 if the settings were printed or written, 1 if some of them
+    were written, 2 if none was.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -41,6 +41,7 @@ class MachineSettings(base.Command):
             help="Write the files below /etc/systemd, reload systemd and"
             " enable the unit of the machine",
         )
+        report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         from imageprep_client.client.machine import settings
@@ -48,14 +49,20 @@ class MachineSettings(base.Command):
         rendered = settings.render(
             parsed_args.name, parsed_args.settings, parsed_args.systemd
         )
+        written: list[str] = []
         if parsed_args.write:
             written = settings.write(rendered)
             self.summary = f"{parsed_args.name}: {', '.join(written)} written"
             self.next_step = (
                 f"next: systemctl start {rendered.unit}, or restart"
             )
-            return 0
-        for path, text in rendered.paths(settings.SYSTEMD):
-            if text:
-                self.write(f"# {path}\n{text}\n")
+        else:
+            for path, text in rendered.paths(settings.SYSTEMD):
+                if text:
+                    self.write(f"# {path}\n{text}\n")
+        self.report = {
+            "name": parsed_args.name,
+            "unit": rendered.unit,
+            "written": written,
+        }
         return 0

@@ -18,7 +18,6 @@ from imageprep_client.client.stores import Stores
 from imageprep_client.heat import environment as environments
 from imageprep_client.heat import parameters
 from imageprep_client.heat.environment import Environment, EnvironmentFile
-from imageprep_client.host import inputs
 from imageprep_client.host.processes import MARK
 from imageprep_client.observer import SILENT, Observer
 from imageprep_client.plans.stored import Plan
@@ -123,9 +122,10 @@ class ServiceNode:
         with self._applied(inputs_) as (node, applied):
             if options.dry_run:
                 return node.upgrade(applied, names, policy, options)
-            with node.changing(self._known(applied.declaration)):
+            with self._changing(node, applied.declaration) as declared:
+                applied = dataclasses.replace(applied, declaration=declared)
                 changes = node.upgrade(applied, names, policy, options)
-                self._keep(inputs_)
+                self._keep(declared)
                 return changes
 
     def start(
@@ -134,18 +134,21 @@ class ServiceNode:
         """Start services; see `Node.start`."""
         with (
             self._applied(inputs_) as (node, applied),
-            node.changing(self._known(applied.declaration)),
+            self._changing(node, applied.declaration) as declared,
         ):
+            applied = dataclasses.replace(applied, declaration=declared)
             changes = node.start(applied, names, policy)
-            self._keep(inputs_)
+            self._keep(declared)
             return changes
 
     def rollback(
         self, names: Sequence[str], generation: int, policy: SwapPolicy
     ) -> list[ServiceChange]:
         """Put earlier containers back; see `Node.rollback`."""
-        kept = self._kept()
-        with self._changing(kept) as node:
+        with (
+            self._stores(self._options) as node,
+            self._changing(node, self._kept()) as kept,
+        ):
             return node.rollback(kept, names, generation, policy)
 
     def stop(
@@ -156,8 +159,10 @@ class ServiceNode:
         kill_survivors: bool = False,
     ) -> list[ServiceChange]:
         """Stop services; see `Node.stop`."""
-        declared = self._declaration(declaration)
-        with self._changing(declared) as node:
+        with (
+            self._stores(self._options) as node,
+            self._changing(node, self._declaration(declaration)) as declared,
+        ):
             return node.stop(declared, names, kill_survivors=kill_survivors)
 
     def statuses(
@@ -262,7 +267,10 @@ class ServiceNode:
 
     def recover(self) -> list[str]:
         """Finish what a crash left; see `Node.recover`."""
-        with self._changing(self._kept()) as node:
+        with (
+            self._stores(self._options) as node,
+            self._changing(node, self._kept()),
+        ):
             return list(node.recovered)
 
     def history(self, name: str | None = None) -> list[HistoryEntry]:
@@ -273,15 +281,18 @@ class ServiceNode:
             if name in (None, entry.service)
         ]
 
-    def _keep(self, inputs_: ServiceInputs) -> None:
+    def _is_kept(self, declaration: NodeDeclaration) -> bool:
+        return declaration.path == str(self._state.declaration)
+
+    def _keep(self, declaration: NodeDeclaration) -> None:
         """Keep the declaration that was applied.
 
         :raises PartialFailure: when it cannot be kept.
         """
-        if not inputs_.declaration:
+        if self._is_kept(declaration):
             return
         try:
-            self._state.keep_declaration(inputs.load(inputs_.declaration))
+            self._state.keep_declaration(declaration.text)
         except errors.ImagePrepError as error:
             raise errors.PartialFailure(
                 f"the services are as declared, but {error}", hint=error.hint
@@ -316,13 +327,15 @@ class ServiceNode:
         return declarations.load(path or str(self._state.declaration))
 
     @contextlib.contextmanager
-    def _changing(self, declaration: NodeDeclaration) -> Iterator[Node]:
-        """The node, locked and repaired, to change without a registry."""
-        with (
-            self._stores(self._options) as node,
-            node.changing(self._known(declaration)),
-        ):
-            yield node
+    def _changing(
+        self, node: Node, declaration: NodeDeclaration
+    ) -> Iterator[NodeDeclaration]:
+        """Lock and repair the node; what is declared from then on.
+
+        A command that had the lock may have applied another declaration.
+        """
+        with node.changing(lambda: self._known(declaration)):
+            yield self._kept() if self._is_kept(declaration) else declaration
 
     @contextlib.contextmanager
     def _stores(self, options: RegistryOptions) -> Iterator[Node]:

@@ -60,6 +60,8 @@ class SwapRecord:
     :ivar new_digest: of the image that takes its place.
     :ivar holder: the container that keeps the old image and specification.
     :ivar unit: the unit of systemd that owns the container, or empty.
+    :ivar configured: the image of the unit's drop-in or file, or empty; see
+        `Owner.configured`.
     :ivar depends_on: the services that it depends on, also by others.
     """
 
@@ -70,6 +72,7 @@ class SwapRecord:
     new_digest: str = ""
     holder: str = ""
     unit: str = ""
+    configured: str = ""
     depends_on: tuple[str, ...] = ()
     state: SwapState = SwapState.PLANNED
 

@@ -9,7 +9,7 @@ from imageprep_client import errors
 from imageprep_client.programs.podman import InspectedContainer, Podman
 from imageprep_client.service import holding
 from imageprep_client.service.declaration import Service
-from imageprep_client.service.units import ServiceHost
+from imageprep_client.service.units import OwnedElsewhere, ServiceHost
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,8 +100,8 @@ def _owner(
 ) -> str:
     try:
         return host.owner(name, container).unit or "podman"
-    except errors.InvalidArgument:
-        return "kolla-ansible"
+    except OwnedElsewhere as error:
+        return error.owner
 
 
 def package_version(podman: Podman, name: str, package: str) -> str:

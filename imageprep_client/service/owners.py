@@ -56,6 +56,20 @@ class Owner:
         self._podman = podman
         self._state = state
 
+    @property
+    def configured(self) -> str:
+        """The image that a file of the owner's has; empty for none."""
+        return ""
+
+    def configure(self, image: str) -> None:
+        """Put an image into that file, if there is one.
+
+        :param image: as `configured` gave it.
+        """
+
+    def halt(self) -> None:
+        """Keep the owner from starting a container that is gone."""
+
     def replace(
         self, current: InspectedContainer | None, target: TargetContainer
     ) -> None:

@@ -149,11 +149,12 @@ class HealthWatch:
 
     def _ended(self, container: InspectedContainer) -> tuple[str, bool]:
         status = container.data["State"].get("ExitCode")
-        restarted = container.host_config["RestartPolicy"]["Name"]
         if container.state in ("initialized", "created"):
             return "its process was not started", False
         reason = f"its process ended with status {status}"
-        return reason, restarted in ("", "no")
+        policy = container.restart_policy
+        stays = policy in ("", "no") or (policy == "on-failure" and not status)
+        return reason, stays
 
     def _run(self, words: tuple[str, ...]) -> str:
         try:

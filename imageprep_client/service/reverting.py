@@ -54,6 +54,8 @@ class _Undoing:
         """Remove what took the place of the old container."""
         current = self.current
         if current is None:
+            with named(self.record.service):
+                self.owner.halt()
             return
         if self.old or current.id != self.record.old_id:
             done = self.record.state is SwapState.DONE
@@ -71,7 +73,9 @@ class _Undoing:
                 self.owner.create(self.old)
                 if self.old.runs:
                     self.owner.start(self.record.service)
-            elif (
+                return
+            self.owner.configure(self.record.configured)
+            if (
                 current
                 and current.id == self.record.old_id
                 and self._is_unsettled(current)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from imageprep_client import errors
 from imageprep_client.programs import systemd
@@ -19,7 +19,7 @@ from imageprep_client.service.declaration import (
 )
 from imageprep_client.service.holding import TargetContainer
 from imageprep_client.service.images import ImageRegistries, ResolvedImage
-from imageprep_client.service.owners import same_target
+from imageprep_client.service.owners import Owner, same_target
 from imageprep_client.service.reverting import named, remove_leftovers
 from imageprep_client.service.swapping import (
     ServiceSwap,
@@ -56,6 +56,7 @@ class PreparedService:
     """A service with all that is known of it before a change."""
 
     service: Service
+    owner: Owner
     image: ResolvedImage
     environment: Mapping[str, str] = dataclasses.field(repr=False)
     current: InspectedContainer | None = None
@@ -91,10 +92,10 @@ class RunningServices:
         self.recovered: list[str] = []
 
     @contextlib.contextmanager
-    def changing(self, names: Collection[str]) -> Iterator[None]:
+    def changing(self, names: Callable[[], Collection[str]]) -> Iterator[None]:
         """Lock the node for a command, and repair what an earlier one left.
 
-        :param names: all services that are known.
+        :param names: all services that are known, once it is locked.
         """
         self._state.make()
         with self._state.locked(self._observer.waiting):
@@ -102,7 +103,7 @@ class RunningServices:
             self._state.remove_environments(KEPT)
             self.recovered = self._recover()
             self.recovered += self._settle(
-                [name for name in names if name not in self.recovered]
+                [name for name in names() if name not in self.recovered]
             )
             yield
 
@@ -199,13 +200,17 @@ class RunningServices:
         """
         services = applied.declaration.select(names)
         containers = self._podman.inspected(list(applied.declaration.services))
+        owners = {
+            one.name: self._owner(one.name, containers.get(one.name))
+            for one in services
+        }
         # No registry is needed for a container that exists, or that its unit
         # makes.
         absent = [
             self._prepare(applied, one, None)
             for one in services
             if one.name not in containers
-            and not self._owner(one.name, None).declares_options
+            and not owners[one.name].declares_options
         ]
         for service in services:
             current = containers.get(service.name)
@@ -239,26 +244,12 @@ class RunningServices:
                 self._wait_for(service, policy.healthy_deadline)
                 self.changes.append(change)
                 with named(service.name):
-                    self._start(service, current, prepared)
+                    _start(owners[service.name], service, current, prepared)
                 self._watch(service, policy)
             self.changes[-1] = dataclasses.replace(
                 change, outcome=SwapOutcome.DONE
             )
         return self.changes
-
-    def _start(
-        self,
-        service: Service,
-        current: InspectedContainer | None,
-        prepared: PreparedService | None,
-    ) -> None:
-        owner = self._owner(service.name, current)
-        if prepared:
-            owner.replace(None, prepared.target)
-            return
-        if current:
-            owner.stop(current)
-        owner.start(service.name)
 
     def _watch(self, service: Service, policy: SwapPolicy) -> None:
         reason = probing.HealthWatch(
@@ -329,11 +320,12 @@ class RunningServices:
         service: Service,
         current: InspectedContainer | None,
     ) -> PreparedService:
+        owner = self._owner(service.name, current)
         image = images.resolve(
             applied.image(service), self._podman, self._registries
         )
         return PreparedService(
-            service, image, applied.environment(service), current
+            service, owner, image, applied.environment(service), current
         )
 
     def _pulled(
@@ -377,3 +369,17 @@ class RunningServices:
             raise errors.StoreError(
                 f"{service.name}: wait_for did not succeed: {reason}"
             )
+
+
+def _start(
+    owner: Owner,
+    service: Service,
+    current: InspectedContainer | None,
+    prepared: PreparedService | None,
+) -> None:
+    if prepared:
+        owner.replace(None, prepared.target)
+        return
+    if current:
+        owner.stop(current)
+    owner.start(service.name)

@@ -300,6 +300,7 @@ def _planned(swap: ServiceSwap, generations: Mapping[str, int]) -> SwapRecord:
         new_digest=swap.target.digest,
         holder=holding.holder_name(swap.name, generation) if current else "",
         unit=swap.owner.unit,
+        configured=swap.owner.configured,
         depends_on=tuple(sorted(swap.depends_on)),
     )
 

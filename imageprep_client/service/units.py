@@ -37,9 +37,22 @@ _LABEL = "PODMAN_SYSTEMD_UNIT"
 _DROP_IN = "50-image-prepare.conf"
 #: Versions of podman with Quadlet that do not read drop-ins.
 _WITHOUT_DROP_INS = ((4, 4), (5, 0))
-_IMAGE = re.compile(rb"^[ \t]*Image[ \t]*=.*$", re.MULTILINE)
+_IMAGE = re.compile(
+    rb"^[ \t]*Image[ \t]*=[ \t]*(?P<image>.*?)[ \t]*$", re.MULTILINE
+)
 _KOLLA = re.compile(r"kolla-(?P<name>.+)-container\.service")
 _CREATES = re.compile(rb"^ExecStart=.*podman.* run ", re.MULTILINE)
+
+
+class OwnedElsewhere(errors.InvalidArgument):
+    """Only another program may change a container.
+
+    :ivar owner: that program, or the unit that runs it.
+    """
+
+    def __init__(self, message: str, *, owner: str, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.owner = owner
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,13 +76,14 @@ class ServiceHost:
 
         :param container: None when there is none, or it is gone.
         :param unit: its last known unit.
-        :raises InvalidArgument: when only another program may change it.
+        :raises OwnedElsewhere: when only another program may change it.
         """
         labelled = container.labels.get(_LABEL, "") if container else ""
         kolla = f"kolla-{name}-container.service"
         if _KOLLA.fullmatch(labelled) or _exists(kolla):
-            raise errors.InvalidArgument(
+            raise OwnedElsewhere(
                 f"{name}: belongs to kolla-ansible ({labelled or kolla})",
+                owner="kolla-ansible",
                 hint="change the image with kolla-ansible: kolla-ansible"
                 f" upgrade --tags {name.partition('_')[0]} --limit HOST",
             )
@@ -115,12 +129,13 @@ def _is_for(quadlet: Path, name: str, stem: str) -> bool:
 def _check_starts(name: str, unit: str) -> None:
     """Check that a unit starts a container that exists.
 
-    :raises InvalidArgument: when it makes one of its own at each start.
+    :raises OwnedElsewhere: when it makes one of its own at each start.
     """
     path = _file(_UNITS, unit)
     if path and _CREATES.search(inputs.read(path)):
-        raise errors.InvalidArgument(
+        raise OwnedElsewhere(
             f"{name}: {path} creates the container at each start",
+            owner=unit,
             hint="change the image in the unit, then restart it",
         )
 
@@ -135,7 +150,11 @@ class UnitOwner(Owner):
         self.unit = unit
 
     def start(self, name: str) -> None:
+        systemd.allow_start(self.unit)
         systemd.start(self.unit)
+
+    def halt(self) -> None:
+        systemd.halt(self.unit)
 
     def stop(self, container: InspectedContainer) -> None:
         systemd.halt(self.unit)
@@ -173,22 +192,42 @@ class QuadletOwner(UnitOwner):
     ) -> None:
         self.create(target)
         if target.runs:
+            systemd.allow_start(self.unit)
             systemd.restart(self.unit)
 
     def create(self, target: TargetContainer) -> None:
+        self.configure(target.image)
+
+    @property
+    def _file(self) -> Path:
+        """The file that has the image."""
         first, last = _WITHOUT_DROP_INS
         if first <= self._podman.information().version < last:
-            content = inputs.read(self._path)
-            line = f"Image={target.image}".encode()
-            changed = _IMAGE.sub(lambda _: line, content, count=1)
-            files.write(str(self._path), changed)
+            return self._path
+        return self._path.with_name(f"{self._path.name}.d") / _DROP_IN
+
+    @property
+    def configured(self) -> str:
+        try:
+            match = _IMAGE.search(inputs.read(self._file))
+        except FileNotFoundError:
+            return ""
+        return match["image"].decode(errors="surrogateescape") if match else ""
+
+    def configure(self, image: str) -> None:
+        file = self._file
+        if file == self._path:
+            content = inputs.read(file)
+            line = f"Image={image}".encode(errors="surrogateescape")
+            files.write(str(file), _IMAGE.sub(lambda _: line, content, 1))
+        elif not image:
+            file.unlink(missing_ok=True)
         else:
-            directory = self._path.with_name(f"{self._path.name}.d")
-            directory.mkdir(exist_ok=True)
+            file.parent.mkdir(exist_ok=True)
             files.write(
-                str(directory / _DROP_IN),
+                str(file),
                 "# Written by openstack image-prepare service.\n"
-                f"[Container]\nImage={target.image}\nPull=never\n",
+                f"[Container]\nImage={image}\nPull=never\n",
                 mode=0o644,
             )
         systemd.reload_files()

@@ -138,10 +138,12 @@ class Node(RunningServices):
         replaced: Collection[InspectedContainer],
         known: Mapping[str, InspectedContainer],
     ) -> None:
-        """Check that no other container keeps one from being removed.
+        """Check that no other container is needed to replace some.
 
-        :raises InvalidArgument: when one does.
+        :raises InvalidArgument: when one is.
         """
+        for one in replaced:
+            adopting.check_alone(one)
         ids = {one.id for one in replaced}
         if not ids:
             return
@@ -320,7 +322,7 @@ class Node(RunningServices):
             return "another image"
         if not current.is_alive:
             return "does not run"
-        if self._owner(one.service.name, current).declares_options:
+        if one.owner.declares_options:
             return ""
         image = one.image.local or self._podman.image(current.image_id)
         adopted = adopting.adopt(current, image)
@@ -350,8 +352,7 @@ class Node(RunningServices):
 
     def _try_out(self, one: PreparedService) -> None:
         """Check that podman takes the specification."""
-        owner = self._owner(one.service.name, one.current)
-        if not owner.declares_options:
+        if not one.owner.declares_options:
             holding.try_out(
                 self._podman,
                 self._state,
@@ -374,7 +375,7 @@ class Node(RunningServices):
         return ServiceSwap(
             one.target,
             one.current,
-            self._owner(one.service.name, one.current),
+            one.owner,
             one.service.health,
             declaration.requirements(one.service.name),
             check,

@@ -83,7 +83,7 @@ def test_failed_upgrade(openstack: base.OpenStack, images: list[str]) -> None:
     declare(openstack.home, one=service(images[2], port))
     openstack(
         *(*SERVICE, "upgrade", "--declaration", "d.yaml"),
-        *("--healthy-deadline", "1"),
+        *("--healthy-deadline", "1", "--min-healthy", "0.1"),
         status=1,
         stderr=r"(?s).*one: not healthy within 1 s: http \S+: connection"
         r" refused; the old containers were restored: one",
@@ -125,6 +125,10 @@ def test_render_and_adopt(
         (("rollback", "absent"), "absent: no earlier container is kept"),
         (("upgrade",), "no declaration was applied on this node yet"),
         (("upgrade", "--declaration", "x.yaml"), "x.yaml: no such file"),
+        (
+            ("upgrade", "--min-healthy", "9", "--healthy-deadline", "9"),
+            "--healthy-deadline 9: a service cannot have been healthy for 9 s",
+        ),
         (
             ("render", "--declaration", "d.yaml"),
             "d.yaml: services.one.parameter: no environment sets",

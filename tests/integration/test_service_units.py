@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.client.service import SwapPolicy
+from imageprep_client.client.service import SwapPolicy, UpgradeOptions
+from imageprep_client.programs import systemd
 from imageprep_client.service import units
 from tests import servers
 from tests.podman_host import PodmanHost, answer, service
@@ -16,12 +18,17 @@ pytestmark = pytest.mark.needs_root
 
 QUICK = SwapPolicy(min_healthy=0.1, healthy_deadline=30)
 #: Starts and stops as a unit of TripleO does; a restart makes the container
-#: of a Quadlet file anew, with the image of its drop-in.
+#: of a Quadlet file anew, with the image of its drop-in. No unit starts more
+#: than twice, unless that is allowed again.
 _SYSTEMCTL = """#!/bin/sh
 echo "$*" >> "{log}"
 case "$1" in
+*start) echo >> "{log}.starts"; [ $(wc -l < "{log}.starts") -le 2 ] || exit 1
+esac
+case "$1" in
+reset-failed) rm -f "{log}.starts" ;;
 start) podman start nova_compute ;;
-stop) podman stop nova_compute ;;
+stop) podman stop --ignore nova_compute ;;
 restart)
     image=$(sed -n 's/^Image=//p' {quadlet}.d/*.conf)
     podman rm --force --time=1 nova_compute
@@ -67,7 +74,7 @@ class Host:
         return [
             line
             for line in self.log.read_text().splitlines()
-            if not line.startswith("show")
+            if not line.startswith(("show", "reset-failed"))
         ]
 
 
@@ -102,6 +109,12 @@ def test_tripleo(
     assert int(pidfile.read_text()) == state["ConmonPid"]
     (status,) = node.statuses()
     assert status.owner == "tripleo_nova_compute.service"
+    for _ in range(3):
+        node.stop(None, [])
+        node.start(
+            podman_host.inputs({"nova_compute": declared[1]}), [], QUICK
+        )
+    assert answer(host.port) == "2"
 
 
 def test_quadlet(
@@ -132,12 +145,83 @@ def test_quadlet(
     assert host.told() == [f"start {unit}"]
 
 
+@pytest.mark.parametrize("before", ["", "[Container]\nImage=other\n"])
+@pytest.mark.parametrize("is_running", [True, False])
+def test_restored_quadlet(
+    podman_host: PodmanHost,
+    images: list[str],
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+    before: str,
+    is_running: bool,
+) -> None:
+    """After a failure the drop-in is as it was before the upgrade."""
+    node = podman_host.node()
+    declared = [service(image, host.port, restart="no") for image in images]
+    if is_running:
+        inputs = podman_host.inputs({"nova_compute": declared[0]})
+        node.start(inputs, [], QUICK)
+    text = f"[Container]\nContainerName=nova_compute\nImage={images[0]}\n"
+    host.quadlet.write_text(text)
+    drop_in = Path(f"{host.quadlet}.d", "50-image-prepare.conf")
+    drop_in.parent.mkdir()
+    if before:
+        drop_in.write_text(before)
+
+    def fail(unit: str) -> None:
+        raise errors.StoreError(f"{unit}: killed")
+
+    monkeypatch.setattr(systemd, "restart", fail)
+    with pytest.raises(errors.PartialFailure, match="killed"):
+        node.upgrade(
+            podman_host.inputs({"nova_compute": declared[1]}), [], QUICK
+        )
+    left = drop_in.read_text() if drop_in.exists() else ""
+    assert re.findall("Image=(.*)", left) == re.findall("Image=(.*)", before)
+    assert podman_host.running() == ({"nova_compute"} if is_running else set())
+
+
 def test_kolla(podman_host: PodmanHost, images: list[str], host: Host) -> None:
     """kolla's containers are refused, with the command that changes them."""
     unit = host.units / "kolla-nova_compute-container.service"
     unit.write_text("[Service]\n")
     declared = {"nova_compute": service(images[0], host.port)}
-    with pytest.raises(errors.InvalidArgument, match="kolla-ansible") as info:
-        podman_host.node().upgrade(podman_host.inputs(declared), [], QUICK)
-    assert "kolla-ansible upgrade --tags nova" in info.value.hint
+    for options in (UpgradeOptions(dry_run=True), UpgradeOptions()):
+        with pytest.raises(errors.InvalidArgument, match="kolla") as info:
+            podman_host.node().upgrade(
+                podman_host.inputs(declared), [], QUICK, options
+            )
+        assert "kolla-ansible upgrade --tags nova" in info.value.hint
     assert not podman_host.states()
+
+
+def test_refused_before_a_start(
+    podman_host: PodmanHost, images: list[str], host: Host
+) -> None:
+    """No service is started when that of a later one is refused."""
+    later = {"nova_compute": service(images[0], servers.free_port())}
+    node = podman_host.node()
+    node.start(podman_host.inputs(later), [], QUICK)
+    node.stop(None, [])
+    unit = host.units / "kolla-nova_compute-container.service"
+    unit.write_text("[Service]\n")
+    declared = {"one": service(images[0], host.port), **later}
+    with pytest.raises(errors.InvalidArgument, match="kolla-ansible"):
+        podman_host.node().start(podman_host.inputs(declared), [], QUICK)
+    assert podman_host.states() == {"nova_compute": "exited"}
+
+
+def test_unit_that_creates(
+    podman_host: PodmanHost, images: list[str], host: Host
+) -> None:
+    """A unit that makes its own container is named as the owner."""
+    node = podman_host.node()
+    declared = {"nova_compute": service(images[0], host.port)}
+    node.start(podman_host.inputs(declared), [], QUICK)
+    (host.units / "tripleo_nova_compute.service").write_text(
+        "[Service]\nExecStart=/usr/bin/podman container run nova\n"
+    )
+    (status,) = node.statuses()
+    assert status.owner == "tripleo_nova_compute.service"
+    with pytest.raises(errors.InvalidArgument, match="creates the container"):
+        node.stop(None, [])

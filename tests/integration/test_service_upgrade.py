@@ -89,6 +89,24 @@ def test_upgrade_again_changes_nothing(
     assert podman_host.inspect("one")["State"]["Pid"] == before
 
 
+def test_process_that_stays_away(
+    podman_host: PodmanHost, images: list[str], ports: Ports
+) -> None:
+    """A process that podman will not start again is not waited for."""
+    short = podman_host.image("short", "1", script="#!/bin/sh\n")
+    old, new = (
+        service(image, ports.one, restart="on-failure")
+        for image in (images[0], short)
+    )
+    del old["health"], new["health"]
+    node = podman_host.node()
+    node.start(podman_host.inputs({"one": old}), [], QUICK)
+    told = "one: its process ended with status 0; the old"
+    with pytest.raises(errors.PartialFailure, match=told):
+        node.upgrade(podman_host.inputs({"one": new}), [], QUICK)
+    assert answer(ports.one) == "1"
+
+
 def test_variable_of_a_secret(
     podman_host: PodmanHost, images: list[str], ports: Ports
 ) -> None:

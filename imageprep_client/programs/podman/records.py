@@ -136,6 +136,17 @@ class InspectedContainer:
         return tuple(self.config.get("CreateCommand") or ())
 
     @property
+    def is_of_pod(self) -> bool:
+        """Whether podman made it with its pod, and no command line did.
+
+        So it makes the infra container of each pod, and all containers of
+        ``podman kube play``.
+        """
+        return bool(self.data.get("Pod")) and (
+            bool(self.data.get("IsInfra")) or not self.create_command
+        )
+
+    @property
     def stop_timeout(self) -> int:
         """Seconds between the stop signal and SIGKILL."""
         return int(self.config.get("StopTimeout") or 0)

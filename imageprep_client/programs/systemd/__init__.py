@@ -9,6 +9,7 @@ from imageprep_client.programs.systemd.machines import (
 )
 from imageprep_client.programs.systemd.units import (
     SystemdError,
+    allow_start,
     enable,
     frozen,
     halt,
@@ -25,6 +26,7 @@ from imageprep_client.programs.systemd.units import (
 
 __all__ = [
     "SystemdError",
+    "allow_start",
     "enable",
     "frozen",
     "halt",

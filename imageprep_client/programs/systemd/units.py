@@ -91,6 +91,12 @@ def reload_files() -> None:
     _SYSTEMCTL.run("daemon-reload")
 
 
+def allow_start(unit: str) -> None:
+    """Let a unit start that has failed, or was started too often lately."""
+    # A unit that systemd does not know is an error of the start.
+    _SYSTEMCTL.attempt("reset-failed", "--", unit)
+
+
 def halt(unit: str) -> None:
     """Stop a unit, within the timeout of the unit."""
     _SYSTEMCTL.run("stop", "--", unit)

@@ -137,10 +137,12 @@ class NodeDeclaration:
 
     :ivar path: the file, as the user named it.
     :ivar services: by name, in the order of the file.
+    :ivar text: of the file, as it was read.
     """
 
     path: str
     services: Mapping[str, Service]
+    text: bytes = dataclasses.field(default=b"", repr=False)
 
     def select(self, names: Sequence[str]) -> list[Service]:
         """These services, or all, each after those that it depends on.

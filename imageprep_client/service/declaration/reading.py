@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from imageprep_client import errors
 from imageprep_client.heat import document
 from imageprep_client.heat.value import Value
+from imageprep_client.host import inputs
 from imageprep_client.oci.reference import Reference
 from imageprep_client.service.declaration.model import (
     HostRequirements,
@@ -46,7 +48,9 @@ def load(path: str) -> NodeDeclaration:
 
     :raises InvalidFile: for the first mistake.
     """
-    return parse(document.read(path), path)
+    text = inputs.load(path)
+    declared = parse(document.parse(text, path), path)
+    return dataclasses.replace(declared, text=text)
 
 
 def parse(data: object, path: str) -> NodeDeclaration:

@@ -34,7 +34,9 @@ def adopt(
     :param image: that of the container; None where it is unknown.
     :param names: of the containers whose namespaces it shares, by ID; a
         container that is made again has another ID.
+    :raises InvalidArgument: when it cannot be made without its pod.
     """
+    check_alone(container)
     if container.create_command:
         command = commandline.parse(container.create_command, container.name)
         values = container.environment
@@ -62,6 +64,18 @@ def adopt(
     return dataclasses.replace(
         service, image=_image(named, container), options=options
     )
+
+
+def check_alone(container: InspectedContainer) -> None:
+    """Check that a container can be made again without others of its pod.
+
+    :raises InvalidArgument: when it cannot.
+    """
+    if container.is_of_pod:
+        raise errors.InvalidArgument(
+            f"{container.name}: podman made it together with its pod",
+            hint="change the whole pod, as with: podman kube play --replace",
+        )
 
 
 def with_volumes(service: Service, container: InspectedContainer) -> Service:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from imageprep_client import errors
 from imageprep_client.cli import base, options
 
 if TYPE_CHECKING:
@@ -118,9 +119,19 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
 
 
 def policy(parsed_args: argparse.Namespace) -> SwapPolicy:
-    """The values of `add_policy`."""
+    """The values of `add_policy`.
+
+    :raises InvalidArgument: when no service can be healthy long enough.
+    """
     from imageprep_client.client.service import OnFailure, SwapPolicy
 
+    healthy, deadline = parsed_args.min_healthy, parsed_args.healthy_deadline
+    if 0 < healthy >= deadline:
+        raise errors.InvalidArgument(
+            f"--healthy-deadline {deadline:g}: a service cannot have been"
+            f" healthy for {healthy:g} s by then",
+            hint="give a longer --healthy-deadline or a shorter --min-healthy",
+        )
     return options.request(
         SwapPolicy, parsed_args, on_failure=OnFailure(parsed_args.on_failure)
     )

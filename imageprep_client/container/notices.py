@@ -34,6 +34,9 @@ _MODIFY_KEYS = (
     "modify_only_with_labels",
     "modify_only_with_source",
 )
+#: Variables of the image table that are booleans, and a false one in quotes.
+_SWITCHES = ("ceph_images", "rhel_containers")
+_FALSE = ("false", "False", "no", "off")
 # Registries in the names of images, as podman and buildah take them.
 _LABEL = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 _HOST_OF_PODMAN = re.compile(rf"{_LABEL}(\.{_LABEL})*", re.IGNORECASE)
@@ -112,6 +115,14 @@ def notices(
             if getattr(entry, key):
                 yield _about(
                     entry, key, "it has no effect without modify_role"
+                )
+        for name, value in entry.values.items():
+            if name in _SWITCHES and value in _FALSE:
+                yield _about(
+                    entry,
+                    f"set.{name}",
+                    "it has no effect: in quotes it is a text, which counts"
+                    " as true",
                 )
     for selection in selections:
         if selection.unlike is not None:

@@ -247,18 +247,29 @@ def _invalid(
             return _too_deep(error.problem_mark, name)
         if isinstance(error, _DuplicateKey):
             hint = "remove one of them, or indent it where it belongs"
+        if "another document" in problem:
+            hint = "write each document, which --- begins, to its own file"
+        if _at(text, error.problem_mark) == "\t":
+            hint = "indent with spaces: a tab cannot be there"
         if template := _unquoted_template(text, error.problem_mark):
             hint = f"put the template in quotes: {template}"
     else:
         problem = getattr(error, "reason", "cannot be parsed")
-        position = getattr(error, "position", None)
-        place = "" if position is None else f"character {position + 1}: "
+        place, hint = "", "is this a YAML file? remove such characters"
+        if found := yaml.reader.Reader.NON_PRINTABLE.search(text):
+            before = text[: found.start()].split("\n")
+            place = f"line {len(before)}, column {len(before[-1]) + 1}: "
     # An unquoted password that begins with ! or * is a tag or an alias to
     # YAML, and quoted in what it says.
     problem = re.sub(r" '[^']{2,}'", "", problem)
     return errors.InvalidFile(
         name, f"invalid YAML: {place}{problem}", hint=hint
     )
+
+
+def _at(text: str, mark: Any) -> str:
+    """The character at a mark of either parser; empty without one."""
+    return "" if mark is None else text[mark.index : mark.index + 1]
 
 
 def _unquoted_template(text: str, mark: Any) -> str | None:

@@ -31,7 +31,7 @@ LOCAL_REGISTRY = "LocalContainerRegistry"
 #: Words that are booleans in YAML, unless they are in quotes.
 _BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off"})
 _PART = re.compile(r"[a-zA-Z0-9]+(_[a-zA-Z0-9]+)*")
-#: Variables of the image table that may be null: the default is used.
+#: Variables of the image table that may be null.
 _NULLABLE = ("ceph_images", "neutron_driver")
 #: Variables that users write beside ``set`` instead of in it.
 _BELONG_IN_SET = re.compile(r"(ceph_.*|name_.*|namespace.*|tag|.*_driver)")

@@ -161,6 +161,17 @@ def test_modifications_without_a_role(
     )
 
 
+def test_false_in_quotes(site: Deployment) -> None:
+    """A false that does not leave images out is told."""
+    values = site.values(tag="17.1", ceph_images="false")
+    site.environment(site.entry(set=values))
+    site.run(
+        "--dry-run",
+        stderr=r"WARNING: [^\n]*\[0\]\.set\.ceph_images: it has no effect: in"
+        r" quotes it is a text, which counts as true\n[\s\S]*",
+    )
+
+
 def test_users_with_a_colon(site: Deployment) -> None:
     """A user and a password in one word are no user."""
     users = {"quay.io": {"me:secret": "x"}}

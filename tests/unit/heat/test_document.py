@@ -203,12 +203,22 @@ def test_syntax_error():
 
 def test_control_character():
     """Invalid YAML is named by its position."""
-    assert "invalid YAML: character 4: " in str(refused(b"a: \x00"))
+    error = refused("é: 1\nä: \x00".encode())
+    assert "invalid YAML: line 2, column 4: " in str(error)
+    assert "remove such characters" in error.hint
 
 
 def test_second_document():
     """A file is one document."""
-    assert "single document" in str(refused(b"a: 1\n--- \nb: 2"))
+    error = refused(b"a: 1\n--- \nb: 2")
+    assert "single document" in str(error)
+    assert "its own file" in error.hint
+
+
+@pytest.mark.parametrize("text", ["é:\n\t- b\n", "a:\n  é: 1\n\tc: 2\n"])
+def test_tab(text):
+    """A tab as indentation is told as such."""
+    assert "indent with spaces" in refused(text.encode()).hint
 
 
 @pytest.mark.parametrize("value", [b"!s3cret", b"*s3cret", b"!s3cret x"])

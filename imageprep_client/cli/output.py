@@ -56,8 +56,21 @@ class PrintableStream:
 class HelpFormatter(argparse.HelpFormatter):
     """Fills each paragraph of a description by itself.
 
-    The names of options and files are not broken at their hyphens.
+    The names of options and files are not broken at their hyphens. The options
+    of a command follow its name on lines of their own where they do not fit
+    beside it.
     """
+
+    def _format_usage(self, *args: Any) -> str:
+        usage = super()._format_usage(*args)
+        if all(len(line) <= self._width for line in usage.splitlines()):
+            return usage
+        name = self._prog
+        # argparse indents by the name unless that fills the line.
+        self._prog = name.ljust(self._width)
+        usage = super()._format_usage(*args)
+        self._prog = name
+        return re.sub(r" +\n", "\n", usage)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "\n\n".join(

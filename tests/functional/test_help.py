@@ -33,6 +33,18 @@ def test_help(
     assert not [line for line in text.splitlines() if line.endswith("-")]
 
 
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_width(
+    openstack: base.OpenStack,
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The whole help, usage included, fits a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    text = openstack.help("image-prepare", *words)
+    assert max(map(len, text.splitlines())) <= 80
+
+
 REGISTRIES = {
     *("--insecure-registry", "--cacert", "--authfile", "--token-server"),
     "--concurrency",

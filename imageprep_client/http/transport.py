@@ -46,6 +46,7 @@ _SOCKET_OPTIONS: list[tuple[int, int, int | bytes]] = [
 #: Compressed bodies can exhaust memory, and digests do not apply to their
 #: bytes.
 _PLAIN = {"Accept-Encoding": "identity"}
+_NO_CODINGS = frozenset({"", "identity", "aws-chunked"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -143,9 +144,14 @@ class Response:
 
     @property
     def coding(self) -> str | None:
-        """The coding of the body, such as ``gzip``; None for identity."""
-        text = self.headers.get("Content-Encoding", "").strip().lower()
-        return text if text not in ("", "identity") else None
+        """The coding of the body, such as ``gzip``; None for identity.
+
+        Ceph and other storage with the interface of S3 keep ``aws-chunked``,
+        which is the coding of an upload.
+        """
+        text = self.headers.get("Content-Encoding", "").lower()
+        codings = (coding.strip() for coding in text.split(","))
+        return ", ".join(c for c in codings if c not in _NO_CODINGS) or None
 
     def _decoded(self, data: bytes, limit: int) -> bytes:
         if self.coding not in ("gzip", "x-gzip"):
@@ -174,10 +180,12 @@ class Response:
         )
 
     def length(self) -> int | None:
+        """The length of the decoded body, or None if it is not known."""
+        return None if self.coding else self.transferred_length()
+
+    def transferred_length(self) -> int | None:
         """The value of Content-Length, or None without a valid one."""
         text = self.headers.get("Content-Length", "")
-        if self.coding is not None:
-            return None
         return int(text) if LENGTH.fullmatch(text) else None
 
     def whole_size(self) -> int | None:

@@ -339,6 +339,12 @@ SCENARIOS: dict[str, Callable[[pathlib.Path], errors.ImagePrepError]] = {
     "this may be no registry, or one that is read-only": lambda _: error_of(
         push, lasting("POST", 404)
     ),
+    "redirected to <address>": lambda _: error_of(
+        push, lasting("POST", 301, headers={"Location": "https://x.example/"})
+    ),
+    "an upload without a Location": lambda _: error_of(
+        push, lasting("POST", 202, headers={"Location": None})
+    ),
     "the registry does not know an upload that it opened": lambda _: error_of(
         push, lasting("PUT", 404), lasting("PATCH", 404)
     ),

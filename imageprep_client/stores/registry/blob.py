@@ -11,14 +11,14 @@ from imageprep_client.retry import Retrier
 from imageprep_client.stores.base import CHUNK, Closing, Content
 
 _CONTENT_RANGE = re.compile(
-    r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:[0-9]{1,18}|\*)"
+    r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:[0-9]{1,18}|\*)", re.IGNORECASE
 )
 #: Restarts of one reader from the beginning if the registry has no ranges.
 #: Without a bound they could read the square of the size.
 _RESTARTS = 2
 
-#: Requests a blob from an offset to its end.
-Open = Callable[[int], Response]
+#: Requests a blob from an offset to its end; None: without a range.
+Open = Callable[[int | None], Response]
 
 
 class Download(Closing):
@@ -30,7 +30,8 @@ class Download(Closing):
     :param response: the response with the beginning, or that of `open_at`.
     :param open_at: requests the rest.
     :param offset: the first byte.
-    :raises ServerFault: if the response has another range than requested.
+    :raises ServerFault: if the blob breaks again and again, and the registry
+        gives no ranges.
     :raises SizeMismatch: if the blob is shorter.
     """
 
@@ -119,31 +120,46 @@ class Download(Closing):
         return fault
 
     def _align(self) -> None:
-        """Advance the new response to where the old one broke."""
-        if self._response.status == 416:
-            # There is no more: the blob is too short.
+        """Advance the new response to where the old one broke.
+
+        The whole is requested in place of a range that is refused or of no
+        use.
+        """
+        start = self._start()
+        if start is None:
             self._response.close()
-            raise errors.SizeMismatch(
-                f"{self._what}: {self._position} bytes, expected {self._size}"
-            )
-        if self._response.status == 200:
-            self._restarts += 1
-            if self._restarts > _RESTARTS:
-                self._response.close()
-                raise errors.ServerFault(
-                    f"{self._what}: breaks again and again, and the registry"
-                    " gives no ranges"
-                )
-            self._skip(self._position)
+            self._response = self._open_at(None)
+            start = self._start()
+        if start == self._position:
             return
-        given = self._response.headers.get("Content-Range", "")
-        match = _CONTENT_RANGE.fullmatch(given.strip())
-        if not match or int(match[1]) != self._position:
+        self._restarts += 1
+        if start is None or self._restarts > _RESTARTS:
             self._response.close()
             raise errors.ServerFault(
-                f"{self._what}: asked for bytes from {self._position} on, got"
-                f" {given[:50]!r}"
+                f"{self._what}: breaks again and again, and the registry"
+                " gives no ranges"
             )
+        self._skip(self._position - start)
+
+    def _start(self) -> int | None:
+        """The first byte of the response, or None if it is of no use.
+
+        :raises SizeMismatch: if there is none.
+        """
+        if self._response.status == 200:
+            return 0
+        given = self._response.headers.get("Content-Range", "").strip()
+        if self._response.status == 206:
+            match = _CONTENT_RANGE.fullmatch(given)
+            start = int(match[1]) if match else None
+            return start if start in (0, self._position) else None
+        if given.rpartition("/")[2] == str(self._size):
+            return None
+        # There is no more: the blob is too short.
+        self._response.close()
+        raise errors.SizeMismatch(
+            f"{self._what}: {self._position} bytes, expected {self._size}"
+        )
 
     def _skip(self, count: int) -> None:
         while count:

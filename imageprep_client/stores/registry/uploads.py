@@ -404,7 +404,10 @@ class Uploads:
         location = response.headers.get("Location")
         if not location:
             raise errors.ServerFault(
-                f"{self._repository.name}: an upload without a place"
+                f"{self._repository.name}: an upload without a Location",
+                hint="the registry has to name one; a proxy in front of it may"
+                " have removed it",
+                temporary=False,
             )
         return urls.follow(
             response.url,

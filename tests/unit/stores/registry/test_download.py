@@ -117,18 +117,38 @@ def test_does_not_begin_for_ever(
 
 
 @pytest.mark.parametrize(
-    "header", ["bytes 7-8/9", "bytes */9", "nonsense", None]
+    ("status", "header"),
+    [
+        (206, "bytes 7-8/9"),
+        (206, "bytes */9"),
+        (206, "nonsense"),
+        (206, None),
+        (416, f"bytes */{BLOB.descriptor.size}"),
+    ],
 )
 def test_wrong_ranges(
-    server: RegistryServer, client: RegistryClient, header: str | None
+    server: RegistryServer,
+    client: RegistryClient,
+    status: int,
+    header: str | None,
 ) -> None:
-    """Bytes from another place than asked are not taken."""
+    """The whole is asked for where a range is of no use, or refused."""
     server.faults.add(Fault("GET", "/blobs/", truncate=CHUNK))
-    server.faults.add(
-        Fault("GET", "/blobs/", headers={"Content-Range": header})
-    )
-    with pytest.raises(errors.ServerFault, match="asked for bytes from"):
-        fetch(client, server)
+    headers = {"Content-Range": header}
+    server.faults.add(Fault("GET", "/blobs/", status=status, headers=headers))
+    assert fetch(client, server) == BLOB.data
+    assert ranges(server)[2:] == [""]
+
+
+def test_units_of_ranges(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """The name of the unit may have any case."""
+    server.faults.add(Fault("GET", "/blobs/", truncate=CHUNK))
+    rest = f"Bytes {CHUNK}-{BLOB.descriptor.size - 1}/*"
+    server.faults.add(Fault("GET", "/blobs/", headers={"Content-Range": rest}))
+    assert fetch(client, server) == BLOB.data
+    assert len(ranges(server)) == 2
 
 
 def test_corrupt_bytes(server: RegistryServer, client: RegistryClient) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -358,7 +359,10 @@ def test_compression_is_not_undone(
 ) -> None:
     """A blob that is compressed on the way is refused, at once."""
     headers = {"Content-Encoding": "gzip"}
-    guarded.faults.add(Fault("GET", "/blobs/", headers=headers, times=None))
+    body = gzip.compress(BLOB.data)
+    guarded.faults.add(
+        Fault("GET", "/blobs/", body=body, headers=headers, times=None)
+    )
     with pytest.raises(errors.ServerFault, match="Encoding: 'gzip'") as told:
         store.fetch(BLOB.descriptor)
     assert not told.value.temporary

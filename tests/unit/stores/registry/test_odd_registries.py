@@ -469,6 +469,18 @@ def test_compression_has_bounds(
         client.store(filled.host, "ns/name").tags()
 
 
+@pytest.mark.parametrize("coding", ["gzip", "aws-chunked"])
+def test_codings_of_storage(
+    filled: RegistryServer, client: RegistryClient, coding: str
+) -> None:
+    """A layer as it is stored has a coding that storage keeps for it."""
+    headers = {"Content-Encoding": coding}
+    filled.faults.add(Fault("GET", "/blobs/", headers=headers, times=None))
+    store = client.store(filled.host, "ns/name")
+    with store.fetch(BLOB.descriptor) as stream:
+        assert stream.read() == BLOB.data
+
+
 # --- tokens
 
 

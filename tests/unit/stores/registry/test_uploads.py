@@ -228,6 +228,18 @@ def test_refusals_of_an_upload_that_was_used_again(
     assert "read-only" in str(caught.value.hint)
 
 
+def test_uploads_without_a_location(
+    server: RegistryServer, make_client: Callable[..., RegistryClient]
+) -> None:
+    """A registry that names no place for content is not asked again."""
+    no_place = {"Location": None}
+    server.faults.add(Fault("POST", headers=no_place, times=None))
+    store = make_client().destination(server.host, "ns/name")
+    with pytest.raises(errors.ServerFault, match="without a Location"):
+        push(store, SMALL)
+    assert len(server.requests("POST")) == 1
+
+
 @pytest.mark.parametrize("status", [500, 502])
 def test_broken_links_at_a_destination(
     server: RegistryServer,

@@ -43,6 +43,13 @@ class Pairs(columns.FormattableColumn[dict[str, str]]):
         return "\n".join(f"{k}={v}" for k, v in self._value.items())
 
 
+class Number(columns.FormattableColumn[int | None]):
+    """A number, or None."""
+
+    def human_readable(self) -> str:
+        return "" if self._value is None else str(self._value)
+
+
 class Size(columns.FormattableColumn[int | None]):
     """Bytes, with a unit in tables."""
 

@@ -32,9 +32,13 @@ class Nodes:
         self._pulling.pop(row.host, None)
         if row.state == "left":
             return
-        told = f"{row.host}: {row.state}, {row.in_place} of {row.images}"
+        placed = ""
+        if row.in_place is not None:
+            placed = f", {row.in_place} of {row.images} images"
         reason = f": {row.error}" if row.error else ""
-        self._tell(f"{told} images in {row.seconds:.0f} s{reason}")
+        self._tell(
+            f"{row.host}: {row.state}{placed} in {row.seconds:.0f} s{reason}"
+        )
 
     def table(self, width: int, height: int) -> list[str]:
         """The pulling nodes, as lines that fit the terminal."""
@@ -51,8 +55,8 @@ class Nodes:
         shown = rows if len(rows) < height else rows[: height - 2]
         for row in shown:
             host = errors.printable(row.host)[: max(room - 1, 0)]
-            done = f"{row.in_place} of {row.images}"
-            missing = wording.size(row.missing)
+            done = f"{row.in_place or 0} of {row.images}"
+            missing = wording.size(row.missing or 0)
             lines.append(
                 f"{host:<{room}}{done:>{_WIDTHS[0]}}{missing:>{_WIDTHS[1]}}"
             )

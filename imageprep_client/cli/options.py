@@ -369,5 +369,7 @@ def request(
 def positive(text: str) -> int:
     """A positive integer, for argparse."""
     if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a positive whole number"
+        )
     return int(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from imageprep_client import errors
 from imageprep_client.ansible import HostGroups
@@ -193,7 +193,7 @@ def resolve(
     return images, failures
 
 
-def unique_bytes(images: Mapping[str, NodeImage]) -> int:
+def unique_bytes(images: Iterable[NodeImage]) -> int:
     """Bytes of all images, each blob once."""
-    blobs = {b.digest: b.size for one in images.values() for b in one.blobs}
+    blobs = {b.digest: b.size for one in images for b in one.blobs}
     return sum(blobs.values())

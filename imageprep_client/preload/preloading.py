@@ -94,7 +94,7 @@ def preload(
     return PreloadResult(
         rows,
         site_rows,
-        demand.unique_bytes(images),
+        demand.unique_bytes(images.values()),
         round(time.monotonic() - began, 3),
         _estimate(request, rows, site_rows) if dry_run else None,
     )
@@ -108,7 +108,7 @@ def _estimate(
     lacking: dict[str, list[tuple[int, int]]] = {}
     for row in rows:
         if row.state is NodeState.PLANNED:
-            node = (row.missing, row.images - row.in_place)
+            node = (row.missing or 0, row.images - (row.in_place or 0))
             lacking.setdefault(row.registry, []).append(node)
     figures = Figures()
     if request.rate:

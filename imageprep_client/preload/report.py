@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import types
 import typing
 from typing import Any
 
@@ -71,7 +72,9 @@ def _checked(row: _Row) -> _Row:
     :raises TypeError: when one has another type than its field.
     """
     for name, hint in typing.get_type_hints(type(row)).items():
-        wanted = typing.get_origin(hint) or hint
+        wanted = hint
+        if not isinstance(hint, types.UnionType):
+            wanted = typing.get_origin(hint) or hint
         if not isinstance(
             getattr(row, name), (int, float) if wanted is float else wanted
         ):

@@ -68,8 +68,8 @@ class NodeRow:
 
     :ivar registry: where it pulls from; empty: the registries in the names.
     :ivar images: how many it needs.
-    :ivar in_place: how many of them it has now.
-    :ivar missing: bytes that it lacked.
+    :ivar in_place: how many of them it has now; None if it did not tell.
+    :ivar missing: bytes that it lacked; None if it did not tell.
     :ivar free: bytes of its disk; 0 where that does not matter.
     :ivar failures: the reason for each image that failed.
     :ivar error: why the node failed, or empty.
@@ -79,8 +79,8 @@ class NodeRow:
     registry: str
     state: NodeState
     images: int
-    in_place: int = 0
-    missing: int = 0
+    in_place: int | None = None
+    missing: int | None = None
     free: int = 0
     seconds: float = 0.0
     failures: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -93,7 +93,7 @@ class SiteRow:
 
     :ivar nodes: how many pull from it.
     :ivar copied: bytes that were, or would be, copied to it.
-    :ivar kept: bytes that it had.
+    :ivar kept: bytes that it had before.
     :ivar failures: the reason for each image that it lacks.
     """
 

@@ -8,7 +8,11 @@ from collections.abc import Mapping, Sequence
 from imageprep_client import errors
 from imageprep_client.observer import Observer
 from imageprep_client.oci.location import Location
-from imageprep_client.preload.demand import NodeDemand, NodeImage
+from imageprep_client.preload.demand import (
+    NodeDemand,
+    NodeImage,
+    unique_bytes,
+)
 from imageprep_client.preload.request import PreloadStores, SiteRow
 from imageprep_client.transfer import engine, graph
 from imageprep_client.transfer.copies import Copy
@@ -70,19 +74,23 @@ def fill(
     rows = []
     for site in dict.fromkeys(one.site for one in wanted):
         own = [
-            (one.image.name, result)
+            (one.image, result)
             for one, result in zip(wanted, results, strict=True)
             if one.site == site
         ]
+        copied = sum(result.copied for _, result in own)
+        placed = [image for image, result in own if not result.error]
+        # An image may also find what another one has brought.
+        kept = max(0, unique_bytes(placed) - copied)
         rows.append(
             SiteRow(
                 registry=str(site),
                 nodes=sum(node.site == site for node in nodes),
                 images=len(own),
-                copied=sum(result.copied for _, result in own),
-                kept=sum(result.kept + result.mounted for _, result in own),
+                copied=copied,
+                kept=kept,
                 seconds=round(max(r.seconds for _, r in own), 3),
-                failures={n: str(r.error) for n, r in own if r.error},
+                failures={i.name: str(r.error) for i, r in own if r.error},
             )
         )
     return rows

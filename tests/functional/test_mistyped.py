@@ -33,7 +33,7 @@ def site(site: Deployment) -> Deployment:
         ("--dryrun", ".*: --dryrun\nhint: did you mean --dry-run[?] .*"),
         (
             "--concurrency 0",
-            r".*'0' is not a positive number\nhint: .* --help .*",
+            r".*'0' is not a positive whole number\nhint: .* --help .*",
         ),
         ("--output-env-file -", "--output-env-file -: not a file\nhint: .*"),
         ("--from directory", "directory: .*\nhint: .*image-serve:directory.*"),

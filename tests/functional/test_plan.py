@@ -302,7 +302,7 @@ def test_number(openstack: base.OpenStack, number: str) -> None:
     openstack(
         *words,
         status=2,
-        stderr=r"openstack [^\n]*is not a positive number\nhint: [^\n]*",
+        stderr=r"openstack [^\n]*is not a positive whole number\nhint: [^\n]*",
     )
 
 

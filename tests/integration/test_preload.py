@@ -122,6 +122,7 @@ def test_nodes_have_their_images(site: Site, tmp_path: Path) -> None:
     assert planned.estimate
     assert planned.estimate.node_bytes == sum(r.missing for r in planned.nodes)
     assert set(states(planned).values()) == {NodeState.PLANNED}
+    assert [one.kept for one in planned.sites] == [0, 0]
     assert not site.central.requests(_BLOBS)
     assert not site.nodes.images("c1")
 
@@ -137,6 +138,7 @@ def test_nodes_have_their_images(site: Site, tmp_path: Path) -> None:
         for line in site.source.requests(_BLOBS)
     )
     assert set(asked.values()) == {1}
+    assert [one.kept for one in result.sites] == [0, 0]
     assert [row.missing for row in result.nodes] == [
         row.missing for row in planned.nodes
     ]
@@ -146,6 +148,10 @@ def test_nodes_have_their_images(site: Site, tmp_path: Path) -> None:
     again = site.preload()
     assert set(states(again).values()) == {NodeState.PRESENT}
     assert len(site.central.requests(_BLOBS)) == before
+    copied = [one.copied for one in planned.sites]
+    assert [(s.copied, s.kept) for s in again.sites] == [
+        (0, b) for b in copied
+    ]
 
     site.nodes.podman("c1", "rmi", "--all", "--force")
     site.nodes.podman("c2", "untag", str(site.all[1]))
@@ -184,6 +190,8 @@ def test_failures_are_of_one_node(site: Site) -> None:
     assert "was killed" in errors["c1"]
     assert "bytes free, and 4 images" in errors["c2"]
     assert "refused" in errors["e1"]
+    left = next(row for row in result.nodes if row.host == "e1")
+    assert (left.in_place, left.missing) == (None, None)
     assert not site.nodes.images("c2")
 
     again = site.preload()

@@ -97,6 +97,10 @@ class Driver(AdHocCLI):
                     play = Play.load(
                         _play(), variable_manager=variables, loader=loader
                     )
+                    # A pattern would split some names, or evaluate them.
+                    inventory.restrict_to_hosts(
+                        [inventory.get_host(name) for name in current["hosts"]]
+                    )
                     # By position: names have changed between releases.
                     manager = TaskQueueManager(
                         *(inventory, variables, loader, passwords),
@@ -106,6 +110,7 @@ class Driver(AdHocCLI):
                         manager.run(play)
                     finally:
                         manager.cleanup()
+                        inventory.remove_restriction()
             except AnsibleError as error:
                 write({"event": "verbose", "stdout": f"ERROR: {error}\n"})
             current.clear()
@@ -143,7 +148,7 @@ def _variables(host, variables):
 def _play():
     return {
         "name": "commands",
-        "hosts": list(current["hosts"]),
+        "hosts": "all",
         "gather_facts": False,
         "strategy": "free",
         "tasks": [

@@ -69,7 +69,7 @@ class _Preload(base.Lister):
             errors.CombinedFailure if self.dry_run else errors.PartialFailure,
         )
         for row in result.sites:
-            self.tell(_site(row))
+            self.tell(_site(row, "to copy" if self.dry_run else "copied"))
         self.summary = _summary(result)
         self.next_step = _next_step(result)
         return _table(result)
@@ -189,7 +189,7 @@ def _table(
             row.registry,
             str(row.state),
             row.images,
-            row.in_place,
+            columns.Number(row.in_place),
             columns.Size(row.missing),
             columns.Hidden(row.free),
             columns.Hidden(row.seconds),
@@ -221,20 +221,23 @@ def _failure(
     return kind(f"{count} of {total} nodes failed", [*sites, *nodes])
 
 
-def _site(row: SiteRow) -> str:
-    """A line for a site."""
+def _site(row: SiteRow, done: str) -> str:
+    """A line for a site.
+
+    :param done: what is said of the bytes that it lacked.
+    """
     failed = f", {len(row.failures)} failed" if row.failures else ""
     return (
         f"site {row.registry}: {wording.counted(row.images, 'image')} for"
         f" {wording.counted(row.nodes, 'node')}, {wording.size(row.copied)}"
-        f" to copy, {wording.size(row.kept)} there already{failed}"
+        f" {done}, {wording.size(row.kept)} there before{failed}"
     )
 
 
 def _summary(result: PreloadResult) -> str:
     counts = wording.tally(row.state for row in result.nodes)
     copied = sum(row.copied for row in result.sites)
-    missing = sum(row.missing for row in result.nodes)
+    missing = sum(row.missing or 0 for row in result.nodes)
     sites = wording.counted(len(result.sites), "site")
     return (
         f"{wording.counted(len(result.nodes), 'node')}: {counts};"

@@ -85,6 +85,19 @@ def run(
     }
 
 
+def test_names_that_are_patterns(tmp_path: Path) -> None:
+    """A name is that of one host, also if it is a pattern or a template."""
+    names = ["a b", "!a", "x*", "{{ 1 + 1 }}"]
+    hosts = {name: {"ansible_connection": "local"} for name in ["xy", *names]}
+    path = tmp_path / "hosts.yaml"
+    path.write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+    with Session(str(path), forks=5) as session:
+        commands = {name: HostShell("cat", [name]) for name in names}
+        answers, failures = run(session, commands)
+    assert answers == {name: name for name in names}
+    assert not failures
+
+
 def test_rounds_of_one_process(session: Session, tmp_path: Path) -> None:
     """Rounds share a process; each host gets its input, by its connection
     and its variables.

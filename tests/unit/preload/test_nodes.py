@@ -119,6 +119,7 @@ def test_numbers_that_are_none(value: object) -> None:
         progress.look(**{key: value})
         assert progress.row.state is NodeState.FAILED
         assert progress.row.error == "the node does not say what it lacks"
+        assert (progress.row.in_place, progress.row.missing) == (None, None)
         assert not progress.lacks
 
 
@@ -138,6 +139,7 @@ def test_node_that_claims_success(lines: list[dict[str, Any]]) -> None:
     progress.look(lacking=3)
     row = progress.pull(*lines)
     assert row.state is NodeState.FAILED
+    assert row.in_place is not None
     assert row.in_place < 3
     assert "the node says nothing about it" in row.error
 

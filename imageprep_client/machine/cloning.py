@@ -10,8 +10,6 @@ import contextlib
 import dataclasses
 import enum
 import os
-import secrets
-import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,13 +21,13 @@ from imageprep_client.machine import identity, roots
 from imageprep_client.machine.roots import (
     MachineRoot,
     RootKind,
+    RootStore,
     check_name,
     overlays,
 )
+from imageprep_client.machine.roots.finding import CLONE
 from imageprep_client.programs import btrfs, lxc
 from imageprep_client.programs.process import Program, raise_full
-
-_TEMPORARY = ".#image-prepare-clone-"
 
 
 class CopyMethod(enum.StrEnum):
@@ -73,6 +71,30 @@ def check(base: MachineRoot, names: Sequence[str]) -> None:
     base.check_nested("a snapshot would have empty directories in their place")
 
 
+def clean(store: RootStore) -> None:
+    """Destroy the containers that killed commands did not finish.
+
+    :raises StoreError: when one of them cannot be destroyed.
+    """
+    for marker, name in list(roots.abandoned(store.path, CLONE)):
+        _destroy(store.path, name)
+        marker.rmdir()
+
+
+def _destroy(store: Path, name: str) -> None:
+    """Destroy a container, also one that LXC did not finish."""
+    folder = store / name
+    if (folder / "config").is_file():
+        container = lxc.LxcContainer(store, name)
+        try:
+            container.destroy()
+        except lxc.LxcError:
+            if container.leader() is not None:
+                raise
+    if folder.is_dir():
+        roots.remove(folder)
+
+
 class Cloning:
     """Makes clones of one base.
 
@@ -93,7 +115,10 @@ class Cloning:
         if base.is_lxc:
             return self._clone_container(name)
         path = base.store.path / name
-        with _temporary(base.store.path) as temporary, disk.reported(path):
+        with (
+            _temporary(base.store.path, name) as temporary,
+            disk.reported(path),
+        ):
             if base.kind is RootKind.SUBVOLUME:
                 method = CopyMethod.SNAPSHOT
                 btrfs.snapshot(base.path, temporary)
@@ -107,14 +132,18 @@ class Cloning:
     def _clone_container(self, name: str) -> ClonedMachine:
         """By LXC, which gives the clone its own name and MAC addresses."""
         store = self._base.store.path
-        lxc.LxcContainer(store, self._base.name).copy(name)
+        marker = roots.temporary(store, name, CLONE)
+        marker.mkdir()
         try:
+            lxc.LxcContainer(store, self._base.name).copy(name)
             root = roots.find(name, str(store))
             with _view(root) as path:
                 self._give_identity(path, name)
         except BaseException:
-            lxc.LxcContainer(store, name).destroy()
+            _destroy(store, name)
+            marker.rmdir()
             raise
+        marker.rmdir()
         method = {
             RootKind.LXC_BTRFS: CopyMethod.SNAPSHOT,
             RootKind.LXC_OVERLAY: CopyMethod.OVERLAY,
@@ -138,19 +167,16 @@ def _view(root: MachineRoot) -> Iterator[Path]:
     if root.lower is None:
         yield root.path
         return
-    with (
-        tempfile.TemporaryDirectory(
-            prefix=_TEMPORARY, dir=root.path.parent
-        ) as work,
-        overlays.merged(root.lower, root.path, Path(work)) as path,
-    ):
-        yield path
+    with _temporary(root.path.parent, root.name) as work:
+        work.mkdir(mode=0o700)
+        with overlays.merged(root.lower, root.path, work) as path:
+            yield path
 
 
 @contextlib.contextmanager
-def _temporary(directory: Path) -> Iterator[Path]:
+def _temporary(directory: Path, name: str) -> Iterator[Path]:
     """A name for a root that is being made; removed when it is left."""
-    path = directory / f"{_TEMPORARY}{secrets.token_hex(8)}"
+    path = roots.clean_temporary(directory, name, "clone")
     try:
         yield path
     finally:

@@ -23,7 +23,11 @@ from imageprep_client.machine.archives.packing import (
 )
 from imageprep_client.machine.image import LAYERS, MachineFacts, MachineImage
 from imageprep_client.machine.replacement.journal import Journal
-from imageprep_client.machine.roots import MachineRoot, clean_temporary
+from imageprep_client.machine.roots import (
+    MachineRoot,
+    clean_temporary,
+    remove,
+)
 from imageprep_client.machine.scrub import Category, Scrub, ScrubbedPath
 from imageprep_client.observer import Observer
 from imageprep_client.oci import reference as references
@@ -162,9 +166,8 @@ class RootExport:
                 f"--compression {compression}: not supported for images",
                 hint="choose gz, zst or none",
             )
-        with tempfile.NamedTemporaryFile(
-            prefix="image-prepare-", dir=scratch, buffering=0
-        ) as file:
+        # Without a name, so that nothing is left when this is killed.
+        with tempfile.TemporaryFile(dir=scratch, buffering=0) as file:
             try:
                 exported = self._into(
                     file, scratch, self.observer.bytes_copied
@@ -177,7 +180,7 @@ class RootExport:
                     " kept until it is sent",
                 ) from error
             image = MachineImage(
-                Path(file.name),
+                Path(f"/proc/self/fd/{file.fileno()}"),
                 exported.packed,
                 LAYERS[compression],
                 exported.facts,
@@ -204,9 +207,12 @@ class RootExport:
     ) -> ExportedMachine:
         root = self.root
         _check_owner(root)
-        with _readable(root, self.journal, live=self.options.live) as (
-            path,
-            reading,
+        with (
+            _readable(root, self.journal, live=self.options.live) as (
+                path,
+                reading,
+            ),
+            _scratch(scratch, root.name) as temporary,
         ):
             scrubbed = _mounted(root.path)
             reader = ReadableDirectory(path)
@@ -220,7 +226,7 @@ class RootExport:
                 file,
                 compression_name=self.options.compression,
                 scrubbed=scrubbed,
-                scratch=scratch,
+                scratch=temporary,
                 advanced=advanced,
             )
         for line in packed.changed[:5]:
@@ -291,6 +297,17 @@ def _frozen(root: MachineRoot) -> Iterator[bool]:
         return
     with systemd.frozen(systemd.machine_unit(root.name)) as is_frozen:
         yield is_frozen
+
+
+@contextlib.contextmanager
+def _scratch(above: Path, name: str) -> Iterator[Path]:
+    """A directory for copies; those of killed exports are removed."""
+    path = clean_temporary(above, name, "pack")
+    path.mkdir(mode=0o700)
+    try:
+        yield path
+    finally:
+        remove(path)
 
 
 @contextlib.contextmanager

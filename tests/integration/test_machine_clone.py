@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import pathlib
+import signal
 import subprocess
 
 import pytest
 
 from imageprep_client import errors
 from imageprep_client.client.machine import changes
-from imageprep_client.machine import roots
+from imageprep_client.machine import cloning, roots
+from imageprep_client.programs import lxc
 from tests.lxc_containers import KEY, BtrfsPool, Containers, write_root
 from tests.programs import run
 
@@ -126,4 +128,69 @@ def test_unusable_names(
     write_root(tmp_path / "base", "1")
     with pytest.raises(errors.InvalidArgument, match=problem):
         clone(tmp_path, "base", *names)
+    assert [path.name for path in tmp_path.iterdir()] == ["base"]
+
+
+def killed(store: pathlib.Path) -> None:
+    """A command that is killed before the clone has an identity."""
+    child = os.fork()
+    if child == 0:  # pragma: no cover - it is killed
+        cloning.Cloning._give_identity = lambda *_: os.kill(  # type: ignore[method-assign]
+            os.getpid(), signal.SIGKILL
+        )
+        clone(store, "base", "www")
+        os._exit(3)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+
+
+@pytest.mark.parametrize("backing", ["dir", "btrfs", "overlay"])
+def test_killed_clone_of_a_container(
+    pool: BtrfsPool, tmp_path: pathlib.Path, backing: str
+) -> None:
+    """A container with the identity of its base is no machine, and the next
+    call makes it anew.
+    """
+    path = tmp_path / "lxc"
+    if backing == "btrfs":
+        path = pool.path / tmp_path.name
+    path.mkdir()
+    base = Containers(path).add("base", backing)
+    write_identity(path / "lower/rootfs" if backing == "overlay" else base)
+    killed(path)
+    names = [root.name for root in roots.list_roots(str(path))]
+    assert names == ["base"]
+    with pytest.raises(errors.InvalidArgument, match="was not finished"):
+        roots.find("www", str(path))
+    clone(path, "base", "www")
+    with roots.find("www", str(path)).files() as files:
+        assert (files / "etc/hostname").read_text() == "www\n"
+        assert not (files / "etc/ssh/ssh_host_rsa_key").exists()
+    assert not list(path.rglob(".#*"))
+
+
+def test_killed_clone_of_a_directory(tmp_path: pathlib.Path) -> None:
+    """The next call deletes the copy that it left."""
+    write_root(tmp_path / "base", "1")
+    killed(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+    clone(tmp_path, "base", "web")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["base", "web"]
+
+
+def test_interrupted_as_lxc_copies(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left of the clone."""
+    Containers(tmp_path).add("base")
+    copy = lxc.LxcContainer.copy
+
+    def interrupted(container: lxc.LxcContainer, new: str) -> None:
+        copy(container, new)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lxc.LxcContainer, "copy", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        clone(tmp_path, "base", "www")
     assert [path.name for path in tmp_path.iterdir()] == ["base"]

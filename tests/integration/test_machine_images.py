@@ -622,6 +622,33 @@ def test_clone_without_room(
         assert os.listdir(pool) == ["base"]
 
 
+@pytest.mark.parametrize("to", ["oci:{0}/layout//www:1", "{0}/www.tar"])
+def test_killed_export_is_tidied(
+    tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch, to: str
+) -> None:
+    """The file of its layer has no name, and the next export removes its
+    directory.
+    """
+    machines.make_root(tmp_path / "pool/www")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(images, "SCRATCH", scratch)
+    child = os.fork()
+    if child == 0:  # pragma: no cover - it is killed
+        killed = signal.SIGKILL
+        patch = pytest.MonkeyPatch()
+        patch.setattr(
+            exporting, "pack", lambda *_, **__: os.kill(os.getpid(), killed)
+        )
+        export(tmp_path / "pool", to.format(tmp_path), "www")
+        os._exit(3)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+    export(tmp_path / "pool", to.format(tmp_path), "www")
+    assert not list(scratch.iterdir())
+    assert not list(tmp_path.glob(".#*"))
+
+
 def test_killed_import_is_tidied(tmp_path: Path) -> None:
     """The next import removes what a killed one left in the pool."""
     left = tmp_path / "pool/.#m1.import.4194305"

@@ -19,7 +19,12 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.machine import roots
-from imageprep_client.machine.replacement import replacing, runtime, versions
+from imageprep_client.machine.replacement import (
+    replacing,
+    runtime,
+    swap,
+    versions,
+)
 from imageprep_client.machine.replacement.journal import (
     ChangeRecord,
     Journal,
@@ -318,6 +323,38 @@ def test_killed_replacement_is_brought_to_an_end(
     replace(containers, tmp_path, keep=5)
     assert containers.answer(NAME) == f"2 {KEY}"
     assert not list(root.parent.glob(".#*"))
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(pathlib.Path, "rmdir"), (swap, "identity"), (Journal, "write")],
+    ids=["named", "unnoticed", "noted"],
+)
+def test_interrupted_before_the_machine_stops(
+    containers: Containers,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: object,
+    name: str,
+) -> None:
+    """A new root that the machine never had is no kept version."""
+    root = containers.add(NAME)
+    called = getattr(owner, name)
+
+    def interrupted(*words: object) -> object:
+        if any(root.parent.glob("rootfs~*")):
+            raise KeyboardInterrupt
+        return called(*words)
+
+    monkeypatch.setattr(owner, name, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        replace(containers, tmp_path)
+    monkeypatch.undo()
+    assert versions.kept(root) == []
+    assert sorted(path.name for path in root.parent.iterdir()) == [
+        "config",
+        "rootfs",
+    ]
 
 
 @pytest.mark.parametrize("call", [1, 2])

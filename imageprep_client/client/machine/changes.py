@@ -150,6 +150,7 @@ def clone(
         `client.machine.settings`.
     :raises InvalidArgument: before anything is made, when one cannot be.
     """
+    cloning.clean(base.store)
     cloning.check(base, names)
     rendered = {}
     if declaration is not None:

@@ -94,8 +94,7 @@ class Swap:
                 (temporary / _NAME).rename(self._beside)
                 temporary.rmdir()
         except BaseException:
-            _discard(self._root, temporary, self._observer)
-            self._journal.clear()
+            self._abandon()
             raise
 
     def run(
@@ -107,12 +106,16 @@ class Swap:
         :raises PartialFailure: when the machine was not well with the new
             root and has its old one again, or is not well with that either.
         """
-        new = identity(self._beside)
-        self._record = dataclasses.replace(
-            self._record.at(Step.PREPARED, new=new), stop=patience.stop
-        )
-        self._journal.write(self._record)
-        before = runtimes.addresses(self._runtime.leader())
+        try:
+            new = identity(self._beside)
+            self._record = dataclasses.replace(
+                self._record.at(Step.PREPARED, new=new), stop=patience.stop
+            )
+            self._journal.write(self._record)
+            before = runtimes.addresses(self._runtime.leader())
+        except BaseException:
+            self._abandon()
+            raise
         outage = added = None
         try:
             self._journal.write(self._record.at(Step.SWITCHING))
@@ -176,15 +179,24 @@ class Swap:
             self._runtime.stop(_SHORT if is_new else record.stop)
         if is_new:
             exchange(self._root, self._beside)
-        if record.temporary:
-            for path in (Path(record.temporary), self._beside):
-                _discard(self._root, path, self._observer, hide=True)
+        self._discard_new()
         if record.was_running and self._runtime.leader() is None:
             self._observer.note(
                 f"{record.machine}: starting it with its old root"
             )
             self._runtime.start()
         self._journal.clear()
+
+    def _abandon(self) -> None:
+        """Forget the change, of which the machine has noticed nothing."""
+        self._discard_new()
+        self._journal.clear()
+
+    def _discard_new(self) -> None:
+        """Delete the new root, unless it is a kept version."""
+        if self._record.temporary:
+            for path in (Path(self._record.temporary), self._beside):
+                _discard(self._root, path, self._observer, hide=True)
 
     def finish(self) -> Path | None:
         """Keep the old root under its name, and delete older versions.

@@ -2,9 +2,11 @@
 
 from imageprep_client.machine.roots.finding import find, list_roots, open_store
 from imageprep_client.machine.roots.removal import (
+    abandoned,
     check_unmounted,
     clean_temporary,
     remove,
+    temporary,
 )
 from imageprep_client.machine.roots.root import (
     MachineRoot,
@@ -19,6 +21,7 @@ __all__ = [
     "RootKind",
     "RootStore",
     "RootStoreKind",
+    "abandoned",
     "check_name",
     "check_unmounted",
     "clean_temporary",
@@ -26,4 +29,5 @@ __all__ = [
     "list_roots",
     "open_store",
     "remove",
+    "temporary",
 ]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from imageprep_client import errors
 from imageprep_client.machine.roots.lxc_config import LxcConfig
+from imageprep_client.machine.roots.removal import abandoned
 from imageprep_client.machine.roots.root import (
     MachineRoot,
     RootKind,
@@ -19,6 +20,8 @@ from imageprep_client.machine.roots.root import (
 from imageprep_client.programs import btrfs, lxc
 
 MACHINES = Path("/var/lib/machines")
+#: What marks a container that is being cloned; see `removal.temporary`.
+CLONE = "container"
 _KINDS = {
     "dir": RootKind.LXC_DIR,
     "btrfs": RootKind.LXC_BTRFS,
@@ -60,9 +63,12 @@ def list_roots(store: str | None = None) -> list[MachineRoot]:
 
 def _roots(place: RootStore) -> list[MachineRoot]:
     """Those of a store that can be used."""
+    folders = _folders(place.path)
+    unfinished = {name for _, name in abandoned(place.path, CLONE)}
     roots = [
         _root(place, folder.name, strict=False)
-        for folder in _folders(place.path)
+        for folder in folders
+        if folder.name not in unfinished
     ]
     return [root for root in roots if root is not None]
 
@@ -91,6 +97,14 @@ def find(name: str, store: str | None = None) -> MachineRoot:
     """
     check_name(name)
     places = _stores(store)
+    for place in places:
+        if any(name == other for _, other in abandoned(place.path, CLONE)):
+            raise errors.InvalidArgument(
+                f"{name}: its clone was not finished, and may have the"
+                " identity of another machine",
+                hint="clone it again: openstack image-prepare machine clone"
+                f" <base> {name}",
+            )
     roots = _owned(
         [
             root

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from imageprep_client import errors
@@ -55,13 +56,17 @@ def check_unmounted(path: Path) -> None:
         )
 
 
-def clean_temporary(above: Path, name: str, verb: str) -> Path:
-    """A name for a temporary root; those of killed processes are removed.
+def temporary(above: Path, name: str, verb: str) -> Path:
+    """The path of a temporary root, which names this process.
 
     :param verb: what is done with the root, such as ``import``.
-    :raises StoreError: when one of them cannot be removed.
     """
-    made = re.compile(rf"\.#.+\.{verb}\.(?P<process>[0-9]{{1,10}})")
+    return above / f".#{name}.{verb}.{os.getpid()}"
+
+
+def abandoned(above: Path, verb: str) -> Iterator[tuple[Path, str]]:
+    """The temporary roots of killed processes, and the names they are for."""
+    made = re.compile(rf"\.#(?P<name>.+)\.{verb}\.(?P<process>[0-9]{{1,10}})")
     for left in above.iterdir():
         match = made.fullmatch(left.name)
         if (
@@ -70,7 +75,16 @@ def clean_temporary(above: Path, name: str, verb: str) -> Path:
             and left.is_dir()
             and not left.is_symlink()
         ):
-            # Another process may remove it, too.
-            with contextlib.suppress(FileNotFoundError):
-                remove(left)
-    return above / f".#{name}.{verb}.{os.getpid()}"
+            yield left, match["name"]
+
+
+def clean_temporary(above: Path, name: str, verb: str) -> Path:
+    """See `temporary`; those of killed processes are removed.
+
+    :raises StoreError: when one of them cannot be removed.
+    """
+    for left, _ in abandoned(above, verb):
+        # Another process may remove it, too.
+        with contextlib.suppress(FileNotFoundError):
+            remove(left)
+    return temporary(above, name, verb)

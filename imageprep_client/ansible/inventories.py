@@ -74,8 +74,14 @@ def check(inventory: str) -> None:
     :raises InvalidArgument: when one is not.
     """
     configuration.check_installed("the inventory cannot be read")
-    if not os.path.exists(inventory):
-        raise errors.InvalidArgument(f"{inventory}: no such inventory")
+    try:
+        os.stat(inventory)
+    except OSError as error:
+        absent = isinstance(error, FileNotFoundError)
+        reason = "no such inventory" if absent else errors.reason(error)
+        raise errors.InvalidArgument(
+            f"{inventory}: {reason}", hint=errors.as_root(error)
+        ) from error
 
 
 def unreadable(

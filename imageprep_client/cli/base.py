@@ -413,10 +413,11 @@ class ShowOne(Command, command.ShowOne):
 
 def _unusable(error: OSError) -> errors.ImagePrepError:
     """The error of the system in one line, with the path if it has one."""
-    where = ""
-    if isinstance(error.filename, str | bytes):
-        where = f"{os.fsdecode(error.filename)}: "
-    return errors.ImagePrepError(f"{where}{errors.reason(error)}")
+    named = isinstance(error.filename, str | bytes)
+    where = f"{os.fsdecode(error.filename)}: " if named else ""
+    return errors.ImagePrepError(
+        f"{where}{errors.reason(error)}", hint=errors.as_root(error)
+    )
 
 
 def command_line(words: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.host import disk, locks
+from imageprep_client.host import disk, inputs, locks
 from imageprep_client.host.directory import temporary_name
 from imageprep_client.machine.archives import sums
 from imageprep_client.machine.archives.sums import ChecksumList
@@ -83,8 +83,7 @@ def _check(paths: Sequence[Path], directory: Path) -> None:
         raise errors.InvalidArgument(f"{directory}: no such directory")
     names = [path.name for path in paths]
     for path in paths:
-        if not path.is_file():
-            raise errors.InvalidFile(str(path), "is not a regular file")
+        inputs.open_regular(path).close()
         if names.count(path.name) > 1:
             raise errors.InvalidArgument(f"{path.name}: two files of the name")
         reserved = path.name.startswith((".", sums.NAME))

@@ -75,6 +75,16 @@ def test_clones_whose_settings_cannot_be_written(
     assert not (store / "two").exists()
 
 
+def test_publishing_what_is_not_there(openstack: base.OpenStack) -> None:
+    """A file that does not exist is told as such."""
+    (openstack.home / "srv").mkdir()
+    openstack(
+        *(*MACHINE, "publish", "a.tar", "--directory", "srv"),
+        status=2,
+        stderr="/[^\n]*a.tar: cannot be read: no such file or directory",
+    )
+
+
 def test_rollback_and_delete(openstack: base.OpenStack) -> None:
     """A stopped machine has its earlier root again, and goes with all."""
     store = machines(openstack)

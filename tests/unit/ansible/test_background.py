@@ -24,6 +24,7 @@ from imageprep_client.ansible import (
     JobObserver,
     JobResult,
     background,
+    inventories,
 )
 
 _NODE = Path(ansible.__file__).parent / "node"
@@ -373,6 +374,13 @@ def test_kinds_of_inventories(tmp_path: Path, content: str, mode: int) -> None:
         "com-1": {},
         "con-1": {"ansible_host": "192.0.2.1"},
     }
+
+
+def test_inventory_below_a_file(tmp_path: Path) -> None:
+    """A path that leads nowhere is told by the reason of the system."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(errors.InvalidArgument, match="hosts: not a dir"):
+        inventories.check(str(tmp_path / "file" / "hosts"))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import functools
 import io
 import logging
@@ -94,6 +95,16 @@ def test_error_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     run(_raise(errors.InvalidFile("a\nb", "bad", hint="look\there")))
 
     assert _messages(caplog) == [r"a\nb: bad", r"hint: look\there"]
+
+
+def test_error_of_permissions(caplog: pytest.LogCaptureFixture) -> None:
+    """A path that another user owns is named, with the remedy."""
+    run(_raise(PermissionError(errno.EACCES, "Permission denied", "/root/x")))
+
+    assert _messages(caplog) == [
+        "/root/x: permission denied",
+        "hint: run it as root",
+    ]
 
 
 def test_partial_failure(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import json
+import random
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -37,7 +38,10 @@ _FILE = "application/octet-stream"
 _DISK_TYPE = "disktype"
 _TITLE = "org.opencontainers.image.title"
 _EMPTY = b"{}"
-_TRIES = 5
+_TRIES = 10
+#: Seconds in which another push may still write the index that it made before
+#: it saw this one; three times what this one took where that is more.
+_SETTLED, _SLOWER = 1.0, 3.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,12 +88,16 @@ def push(
     observer: Observer,
     *,
     concurrency: int = engine.CONCURRENCY,
+    is_locked: bool = False,
 ) -> PushedIndex:
     """Push files, and let a tag name an index of them.
 
     Entries of an index that is there stay, unless they have the kind and the
-    architecture of a new one. The tag is written last.
+    architecture of a new one. The tag is written last. A registry lets a push
+    overwrite what another one has written meanwhile: the tag is looked at
+    again a moment later.
 
+    :param is_locked: whether no other push can write to the store.
     :raises InputError: nothing was pushed.
     :raises CopyError: the tag names what it named before.
     """
@@ -111,6 +119,7 @@ def push(
         for piece in pieces
     )
     for _ in range(_TRIES):
+        began = time.monotonic()
         index = _index(pieces, _entries(store, tag))
         digest = Descriptor.of(index, mediatypes.OCI_INDEX).digest
         copied += copy(
@@ -124,11 +133,17 @@ def push(
                 )
             ]
         )
-        if _holds(pieces, _entries(store, tag)):
+        if not is_locked:
+            spent = time.monotonic() - began
+            # By chance, as two that wait equally long would not be the last.
+            longer = random.uniform(1, 2)  # noqa: S311
+            time.sleep(max(_SETTLED, _SLOWER * spent) * longer)
+        entries = _entries(store, tag)
+        if _holds(pieces, entries):
             return PushedIndex(
-                digest,
+                base.resolve_ahead(store, tag).digest,
                 tuple(piece.pushed for piece in pieces),
-                len(json.loads(index)["manifests"]),
+                len(entries),
                 copied,
             )
         observer.note(f"{store}:{tag}: another run wrote it; once more")

@@ -118,6 +118,7 @@ class BaremetalUploads:
                     name.tag,
                     observer,
                     concurrency=options.concurrency,
+                    is_locked=references.is_transport(place),
                 )
 
     def _glance(self) -> Glance:

@@ -7,7 +7,9 @@ import gzip
 import io
 import json
 import lzma
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,12 @@ class _Interrupted(MemoryStore):
         if not expected.is_manifest and expected.size > 2 and self.happens:
             happens, self.happens = self.happens, None
             happens()
+
+
+@pytest.fixture(autouse=True)
+def settles_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registries of the tests answer at once."""
+    monkeypatch.setattr(artifact, "_SETTLED", 0.2)
 
 
 @pytest.fixture
@@ -80,6 +88,37 @@ def test_two_at_once(store: _Interrupted, tmp_path: Path) -> None:
     files = [disk(tmp_path, "amd64")], [disk(tmp_path, "arm64")]
     store.happens = lambda: artifact.push(files[1], store, "v1", Observer())
     artifact.push(files[0], store, "v1", Observer())
+    assert architectures(store) == ["amd64", "arm64"]
+
+
+def test_two_that_saw_the_same_index(
+    store: _Interrupted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A push whose entry is overwritten after it was there writes it again."""
+    both_have_read = threading.Barrier(2)
+    make = artifact._index
+
+    def delayed(
+        pieces: Sequence[artifact._Piece], existing: Sequence[Descriptor]
+    ) -> bytes:
+        if not existing:
+            both_have_read.wait(10)
+        return make(pieces, existing)
+
+    monkeypatch.setattr(artifact, "_index", delayed)
+    with ThreadPoolExecutor() as threads:
+        pushes = [
+            threads.submit(
+                artifact.push,
+                [disk(tmp_path, architecture)],
+                store,
+                "v1",
+                Observer(),
+            )
+            for architecture in ("amd64", "arm64")
+        ]
+        for push in pushes:
+            push.result()
     assert architectures(store) == ["amd64", "arm64"]
 
 

@@ -20,6 +20,7 @@ from imageprep_client.host import inputs
 _MAX_SIZE = 64 << 20
 _FAILED = re.compile(r"Failed to parse .* plugin: ")
 _PREFIX = re.compile(r"^\[?(ERROR|WARNING)\]?[:!] *")
+_YAML = re.compile(r"with '?yaml'? plugin:")
 _AUTO = re.compile(r"with '?auto'? plugin:")
 
 
@@ -115,11 +116,11 @@ def reason(said: str) -> str:
     """The most informative line of a program that read an inventory."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     lines = [line for line in lines if "[ERROR]: No inventory" not in line]
+    failed = [line for line in lines if _FAILED.search(line)]
     # A plugin for configuration files of plugins says that it is none.
-    failed = [
-        line
-        for line in lines
-        if _FAILED.search(line) and not _AUTO.search(line)
-    ]
-    line = (failed or lines or ["it does not say why"])[0]
-    return _PREFIX.sub("", line)
+    others = [line for line in failed if not _AUTO.search(line)]
+    told = (others or lines or ["it does not say why"])[:1]
+    if others == failed and _YAML.search(told[0]):
+        # The file has no suffix, and may be one in INI format.
+        told = others[:2]
+    return "; ".join(_PREFIX.sub("", line) for line in told)

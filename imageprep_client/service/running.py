@@ -198,8 +198,8 @@ class RunningServices:
         :raises PartialFailure: when something failed after the first start.
         :raises ImagePrepError: when nothing was started.
         """
-        services = applied.declaration.select(names)
         containers = self._podman.inspected(list(applied.declaration.services))
+        services, joined = _to_start(applied.declaration, names, containers)
         owners = {
             one.name: self._owner(one.name, containers.get(one.name))
             for one in services
@@ -216,13 +216,16 @@ class RunningServices:
             current = containers.get(service.name)
             if current is None or not current.is_alive:
                 self._check_host(service, current)
+            elif service.name in joined:
+                preflight.check_survivors(service, current)
         pulled = {one.service.name: one for one in self._pulled(absent)}
         for service in services:
             current = containers.get(service.name)
             prepared = pulled.get(service.name)
             digest = current.digest if current else ""
             digest = prepared.image.digest if prepared else digest
-            if current and current.is_alive and current.state == "running":
+            reason = joined.get(service.name, "")
+            if current and _runs(current) and not reason:
                 self.changes.append(
                     ServiceChange(
                         service=service.name,
@@ -236,7 +239,7 @@ class RunningServices:
             change = ServiceChange(
                 service=service.name,
                 action="start",
-                reason="was absent" if prepared else "did not run",
+                reason=reason or ("was absent" if prepared else "did not run"),
                 new_digest=digest,
                 outcome=SwapOutcome.FAILED,
             )
@@ -383,3 +386,37 @@ def _start(
     if current:
         owner.stop(current)
     owner.start(service.name)
+
+
+def _runs(container: InspectedContainer) -> bool:
+    return container.is_alive and container.state == "running"
+
+
+def _to_start(
+    declaration: NodeDeclaration,
+    names: Sequence[str],
+    containers: Mapping[str, InspectedContainer],
+) -> tuple[list[Service], dict[str, str]]:
+    """The services to start, and those that run but have to start again.
+
+    A container that runs while another one starts is in namespaces that the
+    other one had before.
+
+    :returns: the services in order, and reasons by name.
+    """
+    selected = declaration.select(names)
+    started: dict[str, str] = {}
+    reasons: dict[str, str] = {}
+    services = []
+    for service in declaration.select([]):
+        current = containers.get(service.name)
+        needed = current.dependencies if current else frozenset()
+        bases = [name for one, name in started.items() if one in needed]
+        if current and bases and _runs(current):
+            reasons[service.name] = f"shares namespaces of {bases[0]}"
+        elif service not in selected:
+            continue
+        services.append(service)
+        if current and (bases or not _runs(current)):
+            started[current.id] = service.name
+    return services, reasons

@@ -247,9 +247,16 @@ class Swapper:
                 journal, [entry(journal, record, "failed", str(error))]
             )
             self._state.close_journal()
+            removed = [
+                one.service
+                for one in journal.swaps
+                if one.state is SwapState.SWAPPING and one != record
+            ]
+            told = f"{error}; it was left as it is"
+            if removed:
+                told += f", without {', '.join(removed)} that shared with it"
             raise errors.PartialFailure(
-                f"{error}; it was left as it is, and the services after it"
-                " were not changed",
+                f"{told}, and the services after it were not changed",
                 hint=error.hint,
             ) from error
         everything = policy.on_failure is OnFailure.REVERT_ALL

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from imageprep_client import errors
 from imageprep_client.programs.podman import InspectedContainer
@@ -11,6 +11,7 @@ from imageprep_client.service import holding, preflight
 from imageprep_client.service.declaration import (
     AppliedDeclaration,
     NodeDeclaration,
+    Service,
 )
 from imageprep_client.service.definitions import adopting
 from imageprep_client.service.holding import TargetContainer
@@ -109,16 +110,17 @@ class Node(RunningServices):
         prepared: list[PreparedService],
         changes: dict[str, ServiceChange],
     ) -> None:
-        """Also replace containers that share namespaces with replaced ones."""
+        """Also replace containers that have something of replaced ones."""
         for service in applied.declaration.select([]):
             name = service.name
             current = containers.get(name)
-            bases = [
-                other
-                for other in service.shares
-                if other in changes and changes[other].action == "replace"
+            replaced = [
+                containers[other]
+                for other, change in changes.items()
+                if change.action == "replace"
             ]
-            if not current or not bases:
+            reason = current and _bond(service, current, replaced)
+            if not current or not reason:
                 continue
             if name not in changes:
                 one = self._prepare(applied, service, current)
@@ -126,9 +128,7 @@ class Node(RunningServices):
                 changes[name] = self._change(one)
             if changes[name].action == "keep":
                 changes[name] = dataclasses.replace(
-                    changes[name],
-                    action="replace",
-                    reason=f"shares namespaces of {bases[0]}",
+                    changes[name], action="replace", reason=reason
                 )
         order = applied.declaration.ordered(changes)
         prepared.sort(key=lambda one: order.index(one.service.name))
@@ -241,7 +241,7 @@ class Node(RunningServices):
     ) -> dict[str, tuple[TargetContainer, str]]:
         """The containers to restore by service, each with the reason.
 
-        Containers that share namespaces with one of them are among them.
+        Containers that have something of one of them are among them.
         """
         images = self._podman.images(
             {one.image_id for one in containers.values()}
@@ -258,14 +258,12 @@ class Node(RunningServices):
             current = containers.get(service.name)
             if current is None or service.name in restored:
                 continue
-            bases = [one for one in replaced if one.id in current.dependencies]
-            if bases:
+            if reason := _bond(service, current, replaced):
                 target = same_target(
                     current,
                     images.get(current.image_id),
                     {one.id: one.name for one in replaced},
                 )
-                reason = f"shares namespaces of {bases[0].name}"
                 restored[service.name] = target, reason
                 replaced.append(current)
         return restored
@@ -380,3 +378,20 @@ class Node(RunningServices):
             declaration.requirements(one.service.name),
             check,
         )
+
+
+def _bond(
+    service: Service,
+    current: InspectedContainer,
+    replaced: Iterable[InspectedContainer],
+) -> str:
+    """The reason why a container is replaced with others; empty for none."""
+    for other in replaced:
+        if other.id in current.dependencies:
+            return f"shares namespaces of {other.name}"
+        if (
+            other.name in service.volume_origins
+            and adopting.has_anonymous_volumes(other)
+        ):
+            return f"takes volumes from {other.name}"
+    return ""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.client.service import SwapOutcome, SwapPolicy
+from imageprep_client.client.service import OnFailure, SwapOutcome, SwapPolicy
 from tests import servers
 from tests.podman_host import PodmanHost, answer, mute, service
 
@@ -67,6 +68,79 @@ def test_both_are_put_back(
         node.upgrade(podman_host.inputs(wanted), [], QUICK)
     assert [answer(port) for port in ports] == ["1", "1"]
     assert {one.outcome for one in node.changes} == {SwapOutcome.REVERTED}
+
+
+def test_started_again(
+    podman_host: PodmanHost, images: list[str], ports: tuple[int, int]
+) -> None:
+    """A service starts again with the one whose namespaces it is in."""
+    inputs = podman_host.inputs(pair((images[0], images[0]), ports))
+    node = podman_host.node()
+    node.start(inputs, [], QUICK)
+    before = podman_host.inspect("side")["State"]["Pid"]
+    podman_host.node().stop(None, ["main"])
+    started = podman_host.node().start(inputs, ["main"], QUICK)
+    assert [(one.service, one.reason) for one in started] == [
+        ("main", "did not run"),
+        ("side", "shares namespaces of main"),
+    ]
+    assert podman_host.inspect("side")["State"]["Pid"] != before
+    assert [answer(port) for port in ports] == ["1", "1"]
+
+
+def test_failure_that_stays(
+    podman_host: PodmanHost, images: list[str], ports: tuple[int, int]
+) -> None:
+    """A service that was removed for another one is named."""
+    old, _, broken = images
+    node = podman_host.node()
+    node.start(podman_host.inputs(pair((old, old), ports)), [], QUICK)
+    wanted = pair((old, old), ports)
+    wanted["main"] = mute(broken, ports[1])
+    policy = dataclasses.replace(QUICK, on_failure=OnFailure.STOP)
+    told = "as it is, without side that shared with it, and"
+    with pytest.raises(errors.PartialFailure, match=told):
+        node.upgrade(podman_host.inputs(wanted), [], policy)
+    assert podman_host.running() == {"main"}
+    podman_host.node().rollback(["main", "side"], 0, QUICK)
+    assert [answer(port) for port in ports] == ["1", "1"]
+
+
+def test_anonymous_volumes(podman_host: PodmanHost, images: list[str]) -> None:
+    """Services with the same volumes have the same ones afterwards, too."""
+    command = ["/bin/sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"]
+    old, new = (
+        {
+            "user": {
+                "image": images[0],
+                "command": command,
+                "volumes_from": ["data"],
+            },
+            "data": {"image": one, "command": command, "volumes": ["/data"]},
+        }
+        for one in images[:2]
+    )
+
+    def volumes() -> set[str]:
+        return {
+            mount["Name"]
+            for name in ("user", "data")
+            for mount in podman_host.inspect(name)["Mounts"]
+        }
+
+    podman_host.node().start(podman_host.inputs(old), [], QUICK)
+    before = volumes()
+    changes = podman_host.node().upgrade(
+        podman_host.inputs(new), ["data"], QUICK
+    )
+    assert [(one.service, one.reason) for one in changes] == [
+        ("data", "another image"),
+        ("user", "takes volumes from data"),
+    ]
+    assert len(volumes() - before) == 1
+    assert len(volumes()) == 1
+    podman_host.node().rollback(["data"], 0, QUICK)
+    assert volumes() == before
 
 
 def test_stranger_shares(

@@ -106,13 +106,16 @@ class Service:
         return frozenset(match["name"] for match in matches if match)
 
     @property
-    def requirements(self) -> frozenset[str]:
-        """The containers that have to be there before it, by name."""
+    def volume_origins(self) -> frozenset[str]:
+        """The containers whose volumes it has."""
         volumes = self.options.get("volumes_from", ())
         origins = volumes if isinstance(volumes, tuple) else ()
-        return frozenset(
-            (*self.depends_on, *(one.partition(":")[0] for one in origins))
-        ).union(self.shares)
+        return frozenset(one.partition(":")[0] for one in origins)
+
+    @property
+    def requirements(self) -> frozenset[str]:
+        """The containers that have to be there before it, by name."""
+        return self.volume_origins.union(self.depends_on, self.shares)
 
     def text(self, key: str) -> str:
         """The value of an option that is a string; empty without it."""

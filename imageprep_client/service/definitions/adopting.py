@@ -107,6 +107,14 @@ def with_volumes(service: Service, container: InspectedContainer) -> Service:
     return service.with_options(volumes=tuple(volumes))
 
 
+def has_anonymous_volumes(container: InspectedContainer) -> bool:
+    """Whether another container in its place has other volumes."""
+    return any(
+        inspected.ANONYMOUS.fullmatch(mount.get("Name") or "")
+        for mount in container.data.get("Mounts") or ()
+    )
+
+
 def _mounted(words: Iterable[str]) -> Iterator[str]:
     """The paths of a container where options ``--mount`` mount something."""
     for word in words:

@@ -383,6 +383,18 @@ def test_inventory_below_a_file(tmp_path: Path) -> None:
         inventories.check(str(tmp_path / "file" / "hosts"))
 
 
+def test_mistake_in_ini(tmp_path: Path) -> None:
+    """The mistake in a file without suffix is told, not only that it is no
+    YAML.
+    """
+    path = tmp_path / "hosts"
+    path.write_text('[a]\nh1 x="y\n')
+    with pytest.raises(errors.InvalidArgument) as info:
+        groups(str(path), None)
+    assert str(info.value).endswith("No closing quotation")
+    assert "\n" not in str(info.value)
+
+
 @pytest.mark.parametrize(
     ("content", "pattern", "reason"),
     [

@@ -85,6 +85,7 @@ class Response:
 
     :ivar url: its URL, after redirects.
     :ivar redirected: whether it came from another origin than requested.
+    :ivar authorization: of its request; a server may quote it.
     :ivar proxy: that which read the request, and so may have answered it;
         as `Proxies.reader`.
     :ivar timed_out: called if the body does not arrive in time.
@@ -100,6 +101,7 @@ class Response:
         self.status = raw.status
         self.headers = raw.headers
         self.redirected = False
+        self.authorization = ""
         self.proxy = ""
         self.timed_out: Callable[[], object] = lambda: None
 

@@ -15,6 +15,7 @@ from typing import Any
 from imageprep_client import errors
 from imageprep_client.http import proxies, urls
 from imageprep_client.http.transport import Response
+from imageprep_client.oci.redaction import MASK
 from imageprep_client.stores.registry import description
 
 #: The rest of an error response is not read.
@@ -248,6 +249,16 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _reason(response: Response) -> tuple[str, str]:
+    """Code and message of an answer.
+
+    Gateways of AWS quote the Authorization that they do not understand.
+    """
+    code, said = _said(response)
+    credentials = response.authorization.partition(" ")[2]
+    return code, said.replace(credentials, MASK) if credentials else said
+
+
+def _said(response: Response) -> tuple[str, str]:
     """Code and message of the most specific error in an answer.
 
     OCI distribution spec, "Error Codes"; token servers and gateways have other

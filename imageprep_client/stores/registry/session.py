@@ -9,7 +9,6 @@ import contextlib
 import functools
 import time
 from collections.abc import Collection, Mapping
-from typing import TypeVar
 
 from imageprep_client import deadlines, errors
 from imageprep_client.http import urls
@@ -36,7 +35,6 @@ _WRITES = frozenset({"POST", "PUT", "PATCH"})
 #: Redirects that keep the method and the body.
 _KEEPS_METHOD = frozenset({307, 308})
 API = "/v2/"
-_T = TypeVar("_T")
 
 
 class RegistrySession:
@@ -400,6 +398,7 @@ class RegistrySession:
                     )
             raise
         self._known.add(origin)
+        response.authorization = headers.get("Authorization", "")
         self.adapt(response, what, begin)
         return response
 
@@ -408,10 +407,9 @@ class RegistrySession:
 
         :param what: as for `_send`.
         """
-        name = f"{response.method} {what}"
         self._timeout.answered(time.monotonic() - begin)
         response.timed_out = functools.partial(
-            self._timeout.exceeded, name, begin
+            self._timeout.exceeded, f"{response.method} {what}", begin
         )
 
     def receive(self, ahead: RequestAhead) -> Response:
@@ -428,6 +426,7 @@ class RegistrySession:
             if silent.is_timeout:
                 self._timeout.exceeded(f"GET {what}", ahead.begin)
             raise
+        response.authorization = ahead.authorization or ""
         self.adapt(response, what, ahead.begin)
         if answers.is_unwell(response) or response.status in urls.REDIRECTS:
             error = answers.from_response(response, what)

@@ -385,6 +385,27 @@ def test_error_pages_are_bounded_and_plain(
     assert len(str(caught.value)) < 600
 
 
+@pytest.mark.parametrize("gate", [Basic("me", "pw"), Bearer("me", "pw")])
+def test_quoted_credentials(
+    make_client: Callable[..., RegistryClient], gate: Basic | Bearer
+) -> None:
+    """Gateways of AWS quote an Authorization that they do not understand."""
+    with RegistryServer(gate=gate) as server:
+        known = Credentials({server.host: ("me", "pw")})
+        store = make_client(Hosts(credentials=known)).store(server.host, "a")
+        with pytest.raises(errors.NotFound):
+            store.resolve("1")
+        sent = server.requests("GET", "/manifests/")[-1]
+        credentials = sent.headers["Authorization"].partition(" ")[2]
+        body = json.dumps({"message": f"'{credentials}' not a valid pair"})
+        server.faults.add(
+            Fault("GET", "/blobs/", status=403, body=body.encode())
+        )
+        with pytest.raises(errors.AccessDenied) as caught:
+            store.fetch(BLOB.descriptor)
+    assert "'***' not a valid pair" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "body",
     [

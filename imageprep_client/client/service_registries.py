@@ -98,7 +98,9 @@ def _for_this_host(
     if not manifest.is_index:
         return [descriptor]
     here = Platform("linux", architecture(platform.machine()))
-    for child in manifest.manifests:
-        if child.is_for(here):
-            return [descriptor, child]
-    raise errors.NotFound(f"{reference}: has no image for {here}")
+    fitting = [child for child in manifest.manifests if child.is_for(here)]
+    # podman takes one without a platform where no other fits.
+    fitting += [child for child in manifest.manifests if not child.platform]
+    if not fitting:
+        raise errors.NotFound(f"{reference}: has no image for {here}")
+    return [descriptor, fitting[0]]

@@ -245,6 +245,10 @@ class InvalidContent(StoreError):
     """The bytes are not the expected content."""
 
 
+class UnsupportedManifest(InvalidContent):
+    """The bytes are a manifest of a kind that this package does not read."""
+
+
 class DigestMismatch(InvalidContent):
     """The digest of the bytes differs from that in the descriptor.
 

@@ -179,13 +179,13 @@ def _check_kind(name: str, document: dict[str, Any], media_type: str) -> None:
     if media_type in mediatypes.DOCKER_SCHEMA1 or (
         document.get("schemaVersion") == 1
     ):
-        raise errors.InvalidContent(
+        raise errors.UnsupportedManifest(
             f"{name}: docker schema 1 manifests are not supported",
             hint="push the image again with a docker or podman newer than"
             " 2017",
         )
     if not mediatypes.is_manifest(media_type):
-        raise errors.InvalidContent(
+        raise errors.UnsupportedManifest(
             f"{name}: {media_type or 'no media type'} is no manifest type"
         )
     if document.get("schemaVersion") != 2:

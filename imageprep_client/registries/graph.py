@@ -18,6 +18,7 @@ MISSING = "missing"
 CORRUPT = "corrupt"
 WRONG_SIZE = "wrong size"
 UNREADABLE = "unreadable"
+UNSUPPORTED = "unsupported"
 
 #: Errors that say nothing about the requested content.
 _ACCESS = (
@@ -75,6 +76,15 @@ class RepositoryGraph:
             for manifest in self.manifests.values()
             for blob in manifest.blobs
         }
+
+    @property
+    def unsupported(self) -> list[str]:
+        """The full names of manifests of kinds that cannot be read."""
+        return [
+            f"{self.store}{'@' if digests.is_valid(name) else ':'}{name}"
+            for name, why in self.broken.items()
+            if why == UNSUPPORTED
+        ]
 
     @functools.cached_property
     def file_sizes(self) -> dict[str, list[int]]:
@@ -212,6 +222,8 @@ def problem(error: errors.StoreError) -> str:
         return MISSING
     if isinstance(error, errors.SizeMismatch):
         return WRONG_SIZE
+    if isinstance(error, errors.UnsupportedManifest):
+        return UNSUPPORTED
     if isinstance(error, errors.InvalidContent):
         return CORRUPT
     return UNREADABLE

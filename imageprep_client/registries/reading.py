@@ -12,8 +12,8 @@ from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.manifest import Manifest
 from imageprep_client.registries.graph import (
-    CORRUPT,
     MISSING,
+    UNSUPPORTED,
     RepositoryGraph,
     problem,
 )
@@ -231,6 +231,10 @@ class _Reader:
                     raise errors.InvalidContent(
                         f"{self._store}: more than {_MAX_MANIFESTS} manifests"
                     )
+                if not descriptor.is_manifest:
+                    # A list of referrers may have manifests of other kinds.
+                    self._broken[descriptor.digest] = UNSUPPORTED
+                    continue
                 self._descriptors[descriptor.digest] = descriptor
             steps.append(_Step(self, descriptor=descriptor))
         return steps
@@ -259,7 +263,7 @@ class _Reader:
                 if child.is_manifest:
                     children.append(child)
                 else:
-                    self._broken[child.digest] = CORRUPT
+                    self._broken[child.digest] = UNSUPPORTED
         if self._parents:
             # Children of an index need not be here, and tags name the others.
             return []

@@ -16,6 +16,7 @@ from imageprep_client.registries import graph as graphs
 from imageprep_client.registries import reading
 from imageprep_client.registries.graph import (
     MISSING,
+    UNSUPPORTED,
     WRONG_SIZE,
     RepositoryGraph,
 )
@@ -143,6 +144,12 @@ class _Verification:
             else self._registry.repositories()
         )
         read, problems = self._look(names, self._observer)
+        if others := [name for graph in read for name in graph.unsupported]:
+            self._observer.warning(
+                "manifests of kinds that are not supported, such as docker"
+                f" schema 1, are not verified: {len(others)}, the first is"
+                f" {others[0]}"
+            )
         problems = self._confirmed(problems, names)
         hashed = blobs is BlobCheck.DIGESTS
         broken = self._hash(read) if hashed else {}
@@ -165,7 +172,12 @@ class _Verification:
         """Read repositories; their problems except those inside of blobs."""
         read = reading.read_all(self._registry, names, self._workers, observer)
         states_by_name: dict[str, dict[str, str]] = {
-            graph.name: dict(graph.broken) for graph in read
+            graph.name: {
+                name: why
+                for name, why in graph.broken.items()
+                if why != UNSUPPORTED
+            }
+            for graph in read
         }
 
         def one(step: tuple[RepositoryGraph, Descriptor]) -> None:

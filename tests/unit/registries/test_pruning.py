@@ -440,7 +440,8 @@ def test_tags_not_understood_are_left(
     assert "s1" in set(store.tags())
     assert result.kept == 3
     assert observer.warnings == [
-        f"{server.host}/ns/a:s1: cannot be understood (corrupt), so it is left"
+        f"{server.host}/ns/a:s1: cannot be understood (unsupported), so it is"
+        " left"
     ]
 
 

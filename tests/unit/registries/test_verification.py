@@ -422,14 +422,17 @@ def test_memory() -> None:
     }
 
 
-def test_nested_nonsense(tree: ImageServeTree) -> None:
-    """An index whose child is no manifest is broken."""
+def test_index_of_other_content(tree: ImageServeTree) -> None:
+    """An index may name more than manifests, by the specification."""
     layer = content.blob("x")
     index = content.index({"linux/amd64": content.Image(layer, ())})
     store = tree.store("ns/a")
     sites.put(store, [layer, index.manifest])
     store.tag(index.descriptor, "1")
-    assert ("ns/a", layer.descriptor.digest, "corrupt") in sites.found(tree)
+    notes = Recorder()
+    assert not sites.found(tree, observer=notes)
+    (warning,) = notes.warnings
+    assert warning.endswith(f"ns/a@{layer.descriptor.digest}")
 
 
 def test_unreadable(filled: ImageServeTree, monkeypatch) -> None:
@@ -492,6 +495,38 @@ def test_no_list_of_referrers(
     assert not sites.verify(remote, observer=notes).problems
     (warning,) = notes.warnings
     assert "that only such a list names are left out in 2 of 2" in warning
+
+
+def _schema_1(server: RegistryServer) -> str:
+    store, old = server.content.store("ns/a"), content.schema1("old")
+    store.push(old.descriptor, old.open())
+    store.tag(old.descriptor, "s1")
+    return ":s1"
+
+
+def _signature_of_notation(server: RegistryServer) -> str:
+    """Its list has a manifest of a type of its own."""
+    kind = "application/vnd.oci.artifact.manifest.v1+json"
+    digest = content.blob("signature").descriptor.digest
+    entry = {"mediaType": kind, "digest": digest, "size": 9}
+    body = json.dumps({"manifests": [entry]}).encode()
+    server.faults.add(Fault("GET", "/referrers/", body=body, times=None))
+    return f"@{digest}"
+
+
+@pytest.mark.parametrize("fill", [_schema_1, _signature_of_notation])
+def test_other_kinds_of_manifests(
+    server: RegistryServer,
+    remote: sites.Remote,
+    fill: Callable[[RegistryServer], str],
+) -> None:
+    """What is only not supported is no problem, and a warning names it."""
+    notes = Recorder()
+    name = fill(server)
+    assert not sites.verify(remote, observer=notes).problems
+    (warning,) = notes.warnings
+    assert "are not verified: 1, the first" in warning
+    assert warning.endswith(f"the first is {server.host}/ns/a{name}")
 
 
 def test_list_of_referrers_that_breaks_off(

@@ -98,6 +98,14 @@ class _Loader(_BaseLoader):
             )
 
 
+class _VerbatimLoader(_Loader):
+    """Keeps numbers as they are written; see `verbatim.keep_numbers`."""
+
+    def construct_document(self, node: yaml.Node) -> Any:
+        verbatim.keep_numbers(node)
+        return super().construct_document(node)
+
+
 # JSON, in which heat passes its data on, has no dates: heat reads them as
 # the text that was written.
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.plain_text)
@@ -125,22 +133,30 @@ def dump(data: Any, *, sort_keys: bool = True) -> str:
     return text
 
 
-def read(path: str) -> Any:
+def read(path: str, *, numbers_as_written: bool = False) -> Any:
     """Load the YAML file at `path`; None when it is empty.
 
+    :param numbers_as_written: as for `parse`.
     :raises InvalidFile: when it cannot be read or is no valid YAML within
         the limits.
     """
-    return parse(inputs.load(path, MAX_SIZE), path)
+    content = inputs.load(path, MAX_SIZE)
+    return parse(content, path, numbers_as_written=numbers_as_written)
 
 
 def parse(
-    content: bytes, name: str, together: DocumentBudget | None = None
+    content: bytes,
+    name: str,
+    together: DocumentBudget | None = None,
+    *,
+    numbers_as_written: bool = False,
 ) -> Any:
     """Load a YAML text; None when it is empty.
 
     :param name: the file to name in errors.
     :param together: the limits of this document and others together.
+    :param numbers_as_written: whether 0644 and 1.50 stay text, so that they
+        are not 420 and 1.5 where they become words.
     :raises InvalidFile: when it is no YAML, has more than one document, or
         exceeds a limit of size, depth or length.
     """
@@ -160,7 +176,8 @@ def parse(
             raise errors.InvalidFile(
                 name, "is too large, together with the files before it"
             )
-        return yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
+        loader = _VerbatimLoader if numbers_as_written else _Loader
+        return yaml.load(text, Loader=loader)  # noqa: S506  # a SafeLoader
     except yaml.YAMLError as error:
         raise _invalid(error, name, text) from None
     except (ValueError, LookupError, ArithmeticError):

@@ -45,8 +45,25 @@ def keep_text(document: yaml.Node) -> None:
                             part.tag = _STRING
 
 
+def keep_numbers(document: yaml.Node) -> None:
+    """Make strings of all numbers that are not printed as they are written."""
+    for node in _nodes(document):
+        if _is_changed(node):
+            node.tag = _STRING
+
+
 def _prepare_values(document: yaml.Node) -> Iterator[yaml.Node]:
     """The values of the parameter, wherever a plan or environment has it."""
+    for node in _nodes(document):
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                name = key.value
+                if isinstance(name, str) and name.endswith(PREPARE):
+                    yield value
+
+
+def _nodes(document: yaml.Node) -> Iterator[yaml.Node]:
+    """All nodes but the keys of mappings, each once."""
     seen: set[int] = set()
     waiting = [document]
     while waiting:
@@ -54,14 +71,11 @@ def _prepare_values(document: yaml.Node) -> Iterator[yaml.Node]:
         if id(node) in seen:
             continue
         seen.add(id(node))
+        yield node
         if isinstance(node, yaml.SequenceNode):
             waiting += node.value
         elif isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                name = key.value
-                if isinstance(name, str) and name.endswith(PREPARE):
-                    yield value
-                waiting.append(value)
+            waiting += [value for _, value in node.value]
 
 
 def _elements(node: yaml.Node) -> Iterator[yaml.Node]:

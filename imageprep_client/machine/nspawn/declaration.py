@@ -105,7 +105,7 @@ def read(path: str) -> Declaration:
 
     :raises InvalidFile: with the key whose value cannot be used.
     """
-    top = Value(document.read(path), path)
+    top = Value(document.read(path, numbers_as_written=True), path)
     parts = _parts(top, *_KEYS)
 
     def part(name: str, default: object) -> Value:

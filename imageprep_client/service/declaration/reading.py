@@ -49,7 +49,8 @@ def load(path: str) -> NodeDeclaration:
     :raises InvalidFile: for the first mistake.
     """
     text = inputs.load(path)
-    declared = parse(document.parse(text, path), path)
+    data = document.parse(text, path, numbers_as_written=True)
+    declared = parse(data, path)
     return dataclasses.replace(declared, text=text)
 
 
@@ -159,12 +160,13 @@ def _positive(value: Value) -> int:
 
 
 def _seconds(value: Value) -> float:
-    data = value.data
-    if isinstance(data, bool) or not isinstance(data, int | float):
-        raise value.expected("a number of seconds")
-    if not 0 <= data < 1e6:
+    try:
+        number = float(value.scalar())
+    except ValueError:
+        raise value.expected("a number of seconds") from None
+    if not 0 <= number < 1e6:
         raise value.error("expected a number of seconds from 0 on")
-    return float(data)
+    return number
 
 
 def _mapping(value: Value) -> dict[str, str]:

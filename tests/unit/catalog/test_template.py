@@ -125,7 +125,7 @@ def test_no_arithmetic(problem, expression):
         ("{% include 'table.yaml.j2' %}", "recursion"),
         ("{% for i in range(10000000) %}{% endfor %}", "Range too big"),
         (b"\xff\xfe", "is not UTF-8 text"),
-        ("\x01", "makes no table: invalid YAML: character 1"),
+        ("\x01", "makes no table: invalid YAML: line 1, column 1"),
         ("a: [\n", "makes no table: invalid YAML: line 2"),
         ("a: 2026-99-99", "makes no list of images"),
         ("[" * 100, "nested deeper than 64 levels"),

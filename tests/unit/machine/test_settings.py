@@ -152,6 +152,13 @@ def test_systemd_is_too_old(tmp_path: pathlib.Path) -> None:
         render(tmp_path, "{}", 251)
 
 
+def test_numbers_as_they_are_written(tmp_path: pathlib.Path) -> None:
+    """A variable is not 420 where 0644 is written."""
+    rendered = render(tmp_path, "environment: {MODE: 0644, VERSION: 1.50}")
+    assert "MODE=0644" in rendered.nspawn
+    assert "VERSION=1.50" in rendered.nspawn
+
+
 def test_settings_whose_unit_is_not_enabled(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,8 @@ def parse(**service: Any) -> declaration.Service:
         ({"health": {"tcp": "x:0"}}, "health.tcp: expected HOST:PORT"),
         ({"wait_for": {"http": "ftp://x"}}, "wait_for.http: expected a URL"),
         ({"health": {"tcp": "x:1", "interval": 0}}, "health.interval"),
+        ({"health": {"tcp": "x:1", "interval": "1s"}}, "health.interval"),
+        ({"health": {"tcp": "x:1", "interval": True}}, "health.interval"),
         ({"preflight": {"modules": ["../x"]}}, r"preflight.modules\[0\]"),
         ({"preflight": {"module": []}}, "preflight.module: unknown key"),
         ({"preflight": {"ports": [0]}}, r"preflight.ports\[0\]: expected a"),
@@ -103,6 +105,35 @@ def test_round_trip() -> None:
     text = declaration.render([service])
     parsed = declaration.parse(yaml.safe_load(text), "d.yaml")
     assert parsed.services["one"] == service
+
+
+@pytest.mark.parametrize(
+    "written", ["0644", "1.50", "12:30", "0x1F", "1_000", "42"]
+)
+def test_numbers_as_they_are_written(tmp_path: Path, written: str) -> None:
+    """YAML 1.1 has other numbers for most of them; podman gets none."""
+    path = tmp_path / "d.yaml"
+    path.write_text(
+        f"services: {{one: {{image: {_IMAGE}, environment: {{A: {written}}},"
+        f" labels: {{a: {written}}}, command: [run, {written}]}}}}\n"
+    )
+    one = declaration.load(str(path)).services["one"]
+    assert one.environment["A"] == written
+    assert one.options["labels"] == {"a": written}
+    assert one.command == ("run", written)
+
+
+def test_seconds(tmp_path: Path) -> None:
+    """Times are numbers, however they are written."""
+    path = tmp_path / "d.yaml"
+    path.write_text(
+        f"services: {{one: {{image: {_IMAGE}, stop_timeout: 010, health:"
+        " {tcp: 'x:1', interval: 1.50, start_period: .5}}}\n"
+    )
+    one = declaration.load(str(path)).services["one"]
+    assert one.options["stop_timeout"] == 10
+    assert one.health
+    assert (one.health.interval, one.health.start_period) == (1.5, 0.5)
 
 
 def test_order() -> None:

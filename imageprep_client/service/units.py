@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.host import files, inputs
+from imageprep_client.host import disk, files, inputs
 from imageprep_client.observer import Observer
 from imageprep_client.programs import systemd
 from imageprep_client.programs.podman import InspectedContainer, Podman
@@ -204,7 +204,11 @@ class QuadletOwner(UnitOwner):
         first, last = _WITHOUT_DROP_INS
         if first <= self._podman.information().version < last:
             return self._path
-        return self._path.with_name(f"{self._path.name}.d") / _DROP_IN
+        directory = self._path.parent
+        if directory == _QUADLETS[-1]:
+            # It is a distribution's, and its file system may be read-only.
+            directory = _QUADLETS[0]
+        return directory / f"{self._path.name}.d" / _DROP_IN
 
     @property
     def configured(self) -> str:
@@ -221,9 +225,11 @@ class QuadletOwner(UnitOwner):
             line = f"Image={image}".encode(errors="surrogateescape")
             files.write(str(file), _IMAGE.sub(lambda _: line, content, 1))
         elif not image:
-            file.unlink(missing_ok=True)
+            with disk.reported(file):
+                file.unlink(missing_ok=True)
         else:
-            file.parent.mkdir(exist_ok=True)
+            with disk.reported(file.parent):
+                file.parent.mkdir(parents=True, exist_ok=True)
             files.write(
                 str(file),
                 "# Written by openstack image-prepare service.\n"

@@ -181,6 +181,26 @@ def test_restored_quadlet(
     assert podman_host.running() == ({"nova_compute"} if is_running else set())
 
 
+def test_quadlet_of_a_distribution(
+    podman_host: PodmanHost,
+    images: list[str],
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The drop-in for a file of /usr is in /etc."""
+    local = host.quadlets / "etc"
+    monkeypatch.setattr(units, "_QUADLETS", (local, host.quadlets))
+    text = f"[Container]\nContainerName=nova_compute\nImage={images[0]}\n"
+    host.quadlet.write_text(text)
+    declared = {"nova_compute": service(images[1], host.port)}
+    policy = SwapPolicy(min_healthy=0, healthy_deadline=0.1)
+    with pytest.raises(errors.PartialFailure, match="restart"):
+        podman_host.node().upgrade(podman_host.inputs(declared), [], policy)
+    assert list(local.iterdir()) == [local / f"{host.quadlet.name}.d"]
+    assert host.quadlets.is_dir()
+    assert not Path(f"{host.quadlet}.d").exists()
+
+
 def test_kolla(podman_host: PodmanHost, images: list[str], host: Host) -> None:
     """kolla's containers are refused, with the command that changes them."""
     unit = host.units / "kolla-nova_compute-container.service"

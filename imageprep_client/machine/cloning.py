@@ -139,11 +139,12 @@ class Cloning:
             root = roots.find(name, str(store))
             with _view(root) as path:
                 self._give_identity(path, name)
+            marker.rmdir()
         except BaseException:
             _destroy(store, name)
-            marker.rmdir()
+            with contextlib.suppress(FileNotFoundError):
+                marker.rmdir()
             raise
-        marker.rmdir()
         method = {
             RootKind.LXC_BTRFS: CopyMethod.SNAPSHOT,
             RootKind.LXC_OVERLAY: CopyMethod.OVERLAY,

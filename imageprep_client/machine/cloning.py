@@ -58,9 +58,7 @@ def check(base: MachineRoot, names: Sequence[str]) -> None:
     """
     for name in names:
         check_name(name)
-        path = base.store.path / name
-        if os.path.lexists(path):
-            raise errors.InvalidArgument(f"{name}: {path} already exists")
+        _check_new(base.store.path / name)
     doubled = [name for name in names if names.count(name) > 1]
     if doubled:
         raise errors.InvalidArgument(f"{doubled[0]}: is given twice")
@@ -71,8 +69,15 @@ def check(base: MachineRoot, names: Sequence[str]) -> None:
     base.check_nested("a snapshot would have empty directories in their place")
 
 
+def _check_new(path: Path) -> None:
+    if os.path.lexists(path):
+        raise errors.InvalidArgument(f"{path.name}: {path} already exists")
+
+
 def clean(store: RootStore) -> None:
     """Destroy the containers that killed commands did not finish.
+
+    The caller keeps others from cloning containers of the store.
 
     :raises StoreError: when one of them cannot be destroyed.
     """
@@ -132,8 +137,10 @@ class Cloning:
     def _clone_container(self, name: str) -> ClonedMachine:
         """By LXC, which gives the clone its own name and MAC addresses."""
         store = self._base.store.path
+        _check_new(store / name)
         marker = roots.temporary(store, name, CLONE)
-        marker.mkdir()
+        with disk.reported(marker):
+            marker.mkdir()
         try:
             lxc.LxcContainer(store, self._base.name).copy(name)
             root = roots.find(name, str(store))

@@ -28,7 +28,11 @@ def _program(name: str) -> Program:
         error=LxcError,
         hints=(
             ("Permission denied", "run it as root"),
-            ("Failed to rsync", "install the package rsync"),
+            (
+                "Failed to rsync",
+                "install the package rsync if it is missing, and look at the"
+                " free space",
+            ),
         ),
     )
 

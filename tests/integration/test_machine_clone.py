@@ -17,6 +17,13 @@ from tests.lxc_containers import KEY, BtrfsPool, Containers, write_root
 from tests.programs import run
 
 
+@pytest.fixture(autouse=True)
+def state(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state directory of the test."""
+    path = tmp_path.with_name(f"{tmp_path.name}.state")
+    monkeypatch.setenv("XDG_STATE_HOME", str(path))
+
+
 def write_identity(root: pathlib.Path) -> None:
     """Give a root an identity that no clone may have."""
     (root / "etc/machine-id").write_text("a" * 32 + "\n")
@@ -194,3 +201,25 @@ def test_interrupted_as_lxc_copies(
     with pytest.raises(KeyboardInterrupt):
         clone(tmp_path, "base", "www")
     assert [path.name for path in tmp_path.iterdir()] == ["base"]
+
+
+@pytest.mark.parametrize("backing", ["dir", "overlay"])
+def test_one_name_at_the_same_time(
+    tmp_path: pathlib.Path, backing: str
+) -> None:
+    """One call makes the container; the others are refused, and leave it."""
+    Containers(tmp_path).add("base", backing)
+    children = []
+    for _ in range(4):
+        child = os.fork()
+        if child == 0:  # pragma: no cover - another process
+            try:
+                clone(tmp_path, "base", "www")
+            except errors.InvalidArgument:
+                os._exit(2)
+            os._exit(0)
+        children.append(child)
+    ends = [os.waitpid(child, 0)[1] for child in children]
+    assert sorted(map(os.waitstatus_to_exitcode, ends)) == [0, 2, 2, 2]
+    with roots.find("www", str(tmp_path)).files() as files:
+        assert (files / "etc/hostname").read_text() == "www\n"

@@ -527,6 +527,17 @@ def test_delete(containers: Containers, tmp_path: pathlib.Path) -> None:
     assert not (containers.path / NAME).exists()
 
 
+def test_deleted_meanwhile(
+    containers: Containers, tmp_path: pathlib.Path
+) -> None:
+    """A command that waited for a deletion says so."""
+    containers.add(NAME)
+    waited = changes(containers, tmp_path)
+    changes(containers, tmp_path).delete(None)
+    with pytest.raises(errors.InvalidArgument, match="has deleted it"):
+        waited.delete(None)
+
+
 def test_export_and_replacement_by_commands(
     containers: Containers, tmp_path: pathlib.Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from imageprep_client.client.state import state_directory
 from imageprep_client.machine import cloning, roots
 from imageprep_client.machine.cloning import ClonedMachine
 from imageprep_client.machine.replacement import versions
+from imageprep_client.machine.replacement.journal import Journal
 from imageprep_client.machine.replacement.replacing import (
     KEEP,
     Replaced,
@@ -149,9 +151,9 @@ def clone(
     :param declaration: that the settings of each clone are written from; see
         `client.machine.settings`.
     :raises InvalidArgument: before anything is made, when one cannot be.
+    :raises StoreError: likewise, when another command uses the base, or
+        clones containers of its store.
     """
-    cloning.clean(base.store)
-    cloning.check(base, names)
     rendered = {}
     if declaration is not None:
         if base.is_lxc:
@@ -161,9 +163,18 @@ def clone(
                 hint="leave --settings out",
             )
         rendered = {name: settings.render(name, declaration) for name in names}
-    maker = cloning.Cloning(base)
-    for name in names:
-        yield maker.clone(name)
-        # If this fails, the clone exists all the same.
-        if name in rendered:
-            settings.write(rendered[name])
+    with contextlib.ExitStack() as stack:
+        if base.is_lxc:
+            # Full copies take long, and each has a name of its own until it
+            # is whole; LXC makes containers under their final names.
+            for path in (base.store.path, base.path):
+                journal = Journal(state_directory("machine"), path)
+                stack.enter_context(journal.locked())
+            cloning.clean(base.store)
+        cloning.check(base, names)
+        maker = cloning.Cloning(base)
+        for name in names:
+            yield maker.clone(name)
+            # If this fails, the clone exists all the same.
+            if name in rendered:
+                settings.write(rendered[name])

@@ -185,6 +185,11 @@ class RootChanges:
     def _ready(self) -> Iterator[None]:
         """Hold the lock, after cleaning up what killed commands left."""
         with self._journal.locked():
+            if not self._root.path.is_dir():
+                raise errors.InvalidArgument(
+                    f"{self._root.name}: another command has deleted it",
+                    hint="look at: openstack image-prepare machine list",
+                )
             swap.recover(
                 self._journal, self._root.path, self._runtime, self._observer
             )

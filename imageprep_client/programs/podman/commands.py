@@ -30,6 +30,11 @@ _HINTS = (
         "server gave HTTP response to HTTPS client",
         "name the registry with --insecure-registry",
     ),
+    (
+        "invalid reference format",
+        "podman accepts neither an IPv6 address nor an underscore in the"
+        " registry part of an image name: use another name of that host",
+    ),
     ("dependent containers", "stop and remove those first"),
 )
 

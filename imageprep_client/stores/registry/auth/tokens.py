@@ -290,16 +290,14 @@ class TokenServer:
         try:
             document = json.loads(response.body(MAX_TOKEN))
             token = document.get("token") or document.get("access_token")
-            lifetime = float(document.get("expires_in") or _lifetime(token))
+            token = token.strip()
+            lifetime = _declared(document.get("expires_in"))
+            lifetime = lifetime or _lifetime(token)
             age = _age(document.get("issued_at"), response)
         except errors.MALFORMED:
             # The response may contain a secret and is not quoted.
             token, lifetime, age = None, 0.0, 0.0
-        if (
-            not isinstance(token, str)
-            or not _TOKEN.fullmatch(token)
-            or not math.isfinite(lifetime)
-        ):
+        if token is None or not _TOKEN.fullmatch(token):
             hint = description.page_hint(response)
             unusable = errors.ServerFault(
                 f"{self._host}: token server {urls.shown(wanted.realm)} gave"
@@ -328,6 +326,15 @@ def _age(issued_at: str, response: Response) -> float:
         issued = datetime.datetime.fromisoformat(issued_at)
         now = email.utils.parsedate_to_datetime(response.headers["Date"])
         return (now - issued).total_seconds()
+    return 0.0
+
+
+def _declared(expires_in: object) -> float:
+    """The seconds that a server declares, or 0 if they make no sense."""
+    with contextlib.suppress(*errors.MALFORMED):
+        lifetime = float(expires_in)  # type: ignore[arg-type]
+        if math.isfinite(lifetime):
+            return lifetime
     return 0.0
 
 

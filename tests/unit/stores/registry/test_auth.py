@@ -211,14 +211,22 @@ def web_token(name: str, claims: object) -> str:
         ({"iat": 7000, "exp": math.inf}, None, 60.0),
         (["iat", "exp"], None, 60.0),
         (None, None, 60.0),
+        (None, "300", 300.0),
+        (None, "2026-12-01T09:00:00Z", 60.0),
+        ({"iat": 7000, "exp": 7300}, "soon", 300.0),
+        (None, int("9" * 400), 60.0),
+        (None, math.inf, 60.0),
+        (None, math.nan, 60.0),
+        (None, [1], 60.0),
     ],
 )
 def test_old_tokens_are_replaced_in_time(
-    claims: object, expires_in: int | None, lifetime: float
+    claims: object, expires_in: object, lifetime: float
 ) -> None:
     """At four fifths of its life a token is replaced, not when refused.
 
-    A server may state the life in the claims of the token alone, as Quay.
+    A server may state the life in the claims of the token alone, as Quay, or
+    state it wrongly; a line end after the token is none of it.
     """
     now = [0.0]
     one, two = (
@@ -230,7 +238,8 @@ def test_old_tokens_are_replaced_in_time(
         status = 200
 
         def body(self, limit: int) -> bytes:
-            answer = {"token": next(answers), "expires_in": expires_in}
+            token = f"{next(answers)}\n"
+            answer = {"token": token, "expires_in": expires_in}
             return json.dumps(answer).encode()
 
     keeper = auth.Authenticator(
@@ -873,12 +882,7 @@ def test_forbidden(server: RegistryServer, client: RegistryClient) -> None:
         b'{"token": "a b"}',
         b'{"token": "a\\r\\nX: y"}',
         b'{"token": 7}',
-        b'{"token": "x", "expires_in": "soon"}',
-        b'{"token": "x", "expires_in": ' + b"9" * 400 + b"}",
         b'{"token": "x", "expires_in": ' + b"9" * 5000 + b"}",
-        b'{"token": "x", "expires_in": 1e999}',
-        b'{"token": "x", "expires_in": NaN}',
-        b'{"token": "x", "expires_in": [1]}',
         b'{"token": "' + b"x" * 100_000 + b'"}',
         b'{"token": "' + b"x" * (1024 * 1024) + b'"}',
     ],

@@ -71,6 +71,12 @@ class _Loader(_BaseLoader):
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 continue
+            if not key.style and key.value != key.value.strip():
+                raise _OddSpace(
+                    problem="a key begins or ends with a character that only"
+                    " looks like a space",
+                    problem_mark=key.start_mark,
+                )
             name = (key.tag, key.value)
             if name in lines:
                 raise _DuplicateKey(
@@ -241,6 +247,10 @@ class _DuplicateKey(yaml.constructor.ConstructorError):
     """A key is twice in a mapping."""
 
 
+class _OddSpace(yaml.constructor.ConstructorError):
+    """A no-break space or the like is a part of a key."""
+
+
 def _too_deep(mark: Any, name: str) -> errors.InvalidFile:
     problem = f"nested deeper than {MAX_DEPTH} levels"
     return errors.InvalidFile(name, f"{_place(mark)}{problem}")
@@ -264,6 +274,8 @@ def _invalid(
             return _too_deep(error.problem_mark, name)
         if isinstance(error, _DuplicateKey):
             hint = "remove one of them, or indent it where it belongs"
+        if isinstance(error, _OddSpace):
+            hint = "replace it with a space, or put the key in quotes"
         if "another document" in problem:
             hint = "write each document, which --- begins, to its own file"
         if _at(text, error.problem_mark) == "\t":

@@ -215,6 +215,19 @@ def test_second_document():
     assert "its own file" in error.hint
 
 
+@pytest.mark.parametrize("text", ["a:\n\u00a0 b: 1\n", "a\u3000: 1\n"])
+def test_odd_space(text):
+    """A no-break space, as from a web page, is no part of a key."""
+    error = refused(text.encode())
+    assert "only looks like a space" in str(error)
+    assert "replace it with a space" in error.hint
+
+
+def test_spaces_in_quotes():
+    """A key in quotes may begin with a space."""
+    assert document.parse(b"' a': 1", "e.yaml") == {" a": 1}
+
+
 @pytest.mark.parametrize("text", ["é:\n\t- b\n", "a:\n  é: 1\n\tc: 2\n"])
 def test_tab(text):
     """A tab as indentation is told as such."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from imageprep_client.machine import roots
 from tests import machines, programs
 from tests.functional.base import OpenStack
 
@@ -197,3 +198,23 @@ def test_directories_that_an_archive_lacks(
         for path in ("", "usr", "usr/bin")
     ]
     assert modes == [0o755] * 3
+
+
+def test_interrupted_deletion_is_completed(
+    openstack: OpenStack, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The root, which has no name any more, goes with the next call."""
+
+    def interrupted(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(roots, "remove", interrupted)
+        openstack(*words(store, "delete", "--yes"), status=130, stderr=".*")
+    assert not (store / "www").exists()
+    assert len(list(store.iterdir())) == 1
+    openstack(*words(store, "delete", "--yes"), stderr="www: .*completed.*")
+    assert not list(store.iterdir())
+    openstack(
+        *words(store, "delete", "--yes"), status=2, stderr="www: no machine.*"
+    )

@@ -27,7 +27,7 @@ from imageprep_client.machine.replacement.replacing import (
 )
 from imageprep_client.machine.replacement.swap import Patience, SwapResult
 from imageprep_client.machine.replacement.versions import KeptVersion
-from imageprep_client.machine.roots import MachineRoot
+from imageprep_client.machine.roots import MachineRoot, RootStoreKind
 from imageprep_client.observer import SILENT, Observer
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "SwapResult",
     "clone",
     "find",
+    "finish_deletion",
     "have",
     "kept",
     "of",
@@ -141,6 +142,31 @@ def have(
 def kept(root: MachineRoot) -> list[KeptVersion]:
     """The kept versions of a root, the newest first."""
     return versions.kept(root.path)
+
+
+def finish_deletion(name: str, store: str | None) -> bool:
+    """Delete what an interrupted deletion left of a machine.
+
+    :param name: of a machine that is not there any more.
+    :param store: see `machine.roots.open_store`.
+    :returns: whether there was anything.
+    """
+    roots.check_name(name)
+    was_left = False
+    for place in roots.stores(store):
+        root = place.path / name
+        # LXC deletes the others itself.
+        if (
+            place.kind is not RootStoreKind.MACHINES
+            or root.exists()
+            or not versions.leftovers(root)
+        ):
+            continue
+        with Journal(state_directory("machine"), root).locked():
+            for path in versions.leftovers(root):
+                versions.delete(root, path)
+        was_left = True
+    return was_left
 
 
 def clone(

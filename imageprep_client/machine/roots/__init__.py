@@ -1,6 +1,11 @@
 """Roots of machines: where they are, of which kind, and their state."""
 
-from imageprep_client.machine.roots.finding import find, list_roots, open_store
+from imageprep_client.machine.roots.finding import (
+    find,
+    list_roots,
+    open_store,
+    stores,
+)
 from imageprep_client.machine.roots.removal import (
     abandoned,
     check_unmounted,
@@ -29,5 +34,6 @@ __all__ = [
     "list_roots",
     "open_store",
     "remove",
+    "stores",
     "temporary",
 ]

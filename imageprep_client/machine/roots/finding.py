@@ -55,9 +55,7 @@ def list_roots(store: str | None = None) -> list[MachineRoot]:
 
     :param store: see `open_store`.
     """
-    roots = _owned(
-        [root for place in _stores(store) for root in _roots(place)]
-    )
+    roots = _owned([root for place in stores(store) for root in _roots(place)])
     return sorted(roots, key=lambda root: (root.name, root.store.path))
 
 
@@ -96,7 +94,7 @@ def find(name: str, store: str | None = None) -> MachineRoot:
         a kind that is not supported.
     """
     check_name(name)
-    places = _stores(store)
+    places = stores(store)
     for place in places:
         if any(name == other for _, other in abandoned(place.path, CLONE)):
             raise errors.InvalidArgument(
@@ -127,7 +125,8 @@ def find(name: str, store: str | None = None) -> MachineRoot:
     return roots[0]
 
 
-def _stores(text: str | None) -> Sequence[RootStore]:
+def stores(text: str | None) -> Sequence[RootStore]:
+    """The store of a name, see `open_store`; None: all of this host."""
     if text is not None:
         return [open_store(text)]
     places = (

@@ -326,7 +326,14 @@ class MachineDelete(base.Command):
         from imageprep_client.client import machine
         from imageprep_client.client.machine import changes
 
-        root = machine.find(parsed_args.name, parsed_args.store)
+        words = parsed_args.name, parsed_args.store
+        try:
+            root = machine.find(*words)
+        except errors.InputError:
+            if parsed_args.version or not changes.finish_deletion(*words):
+                raise
+            self.summary = f"{parsed_args.name}: an earlier deletion completed"
+            return 0
         what = f"the machine {root.name} with all kept versions"
         if parsed_args.version:
             what = f"{root.name}: the version {parsed_args.version}"

@@ -139,7 +139,13 @@ class Swapper:
         record = _planned(swap, generations)
         journal = SwapJournal(action=action, swaps=(record,))
         self._begin(journal, swap)
-        swap.owner.replace(swap.current, swap.target)
+        if swap.owner.declares_options and swap.current:
+            # The file of the owner stays as it is.
+            swap.owner.remove(swap.current)
+            if swap.target.runs:
+                swap.owner.start(swap.name)
+        else:
+            swap.owner.replace(swap.current, swap.target)
         self._state.close_journal()
         self._podman.discard(record.holder)
 

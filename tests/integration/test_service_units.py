@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -179,6 +182,39 @@ def test_restored_quadlet(
     left = drop_in.read_text() if drop_in.exists() else ""
     assert re.findall("Image=(.*)", left) == re.findall("Image=(.*)", before)
     assert podman_host.running() == ({"nova_compute"} if is_running else set())
+
+
+def test_dead_process_of_a_quadlet(
+    podman_host: PodmanHost,
+    images: list[str],
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A unit is started again as it is, without a drop-in."""
+    declared = service(images[0], host.port, restart="no")
+    node = podman_host.node()
+    node.start(podman_host.inputs({"nova_compute": declared}), [], QUICK)
+    text = f"[Container]\nContainerName=nova_compute\nImage={images[0]}\n"
+    host.quadlet.write_text(text)
+    state = podman_host.inspect("nova_compute")["State"]
+    for process in (state["ConmonPid"], state["Pid"]):
+        os.kill(process, signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{state['Pid']}/cmdline").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+    def run(unit: str) -> None:
+        podman_host.podman(
+            *("run", "--detach", "--replace", "--name=nova_compute"),
+            *(f"--env=PORT={host.port}", images[0], "/bin/sh", "/serve"),
+        )
+
+    monkeypatch.setattr(systemd, "start", run)
+    assert podman_host.node().recover() == ["nova_compute"]
+    assert answer(host.port) == "1"
+    assert host.told() == ["stop -- edpm_nova_compute.service"]
+    assert not Path(f"{host.quadlet}.d").exists()
 
 
 def test_quadlet_of_a_distribution(

@@ -87,7 +87,6 @@ _OF_PROXIES = frozenset({403, 407, 502, 503, 504})
 #: The title of a web page, without the status before it.
 _TITLE = re.compile(rb"<title>\s*(?:\d{3}\s+)?([^<]+)</title>", re.IGNORECASE)
 _READS = frozenset({"GET", "HEAD"})
-_CHALLENGE = "WWW-Authenticate"
 #: The reasons of Quay and Harbor for a refusal of what exceeds a quota, whose
 #: status is that of denied access.
 _QUOTA = re.compile(r"\bquota\b|exceed the configured upper limit", re.I)
@@ -130,12 +129,18 @@ def from_response(
         error.hint = proxies.advice(
             response.url, response.proxy, response.status
         )
-    elif not said and (
-        response.status == 403
-        or (response.status == 401 and not response.headers.get(_CHALLENGE))
-    ):
+    elif not said and (response.status == 403 or _is_without_login(response)):
         error.hint = description.page_hint(response)
     return error
+
+
+def _is_without_login(response: Response) -> bool:
+    """Whether it wants a login, was given none, and asks for none."""
+    return (
+        response.status == 401
+        and not response.authorization
+        and "WWW-Authenticate" not in response.headers
+    )
 
 
 def _error(

@@ -934,6 +934,20 @@ def test_deletion_of_a_tag_without_access(
         client.destination(server.host, "ns/name").untag("1")
 
 
+def test_pages_that_refuse_a_login(make_client: MakeClient) -> None:
+    """The credentials are told that a page refuses, for they may be wrong."""
+    with RegistryServer(gate=Basic("me", "pw")) as server:
+        known = Credentials({server.host: ("me", "pw")})
+        store = make_client(Hosts(credentials=known)).store(server.host, "a")
+        with pytest.raises(errors.NotFound):
+            store.resolve("1")
+        page = {"Content-Type": "text/html", "WWW-Authenticate": None}
+        server.faults.add(Fault(status=401, headers=page, times=None))
+        with pytest.raises(errors.AccessDenied) as caught:
+            store.fetch(BLOB.descriptor)
+    assert "the credentials of me" in str(caught.value.hint)
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_pages_that_deny_access(
     server: RegistryServer, client: RegistryClient, status: int

@@ -247,14 +247,35 @@ def test_list_that_cannot_be_added_to(openstack: base.OpenStack) -> None:
     assert not (openstack.home / "www.tar.gz").exists()
 
 
-@pytest.mark.parametrize("to", ["www.zip", "docker://h"])
-def test_export_to_no_image(openstack: base.OpenStack, to: str) -> None:
+def test_export_to_another_archive(openstack: base.OpenStack) -> None:
+    """A bare name is that of an archive, whose kinds are told."""
+    openstack(
+        *(*MACHINE, "export", "www", "--store", str(machines(openstack))),
+        *("--to", "www.zip"),
+        status=2,
+        stderr="www.zip: archives of this kind cannot be written\n"
+        "hint: its name ends in .tar, .*",
+    )
+
+
+def test_import_from_a_bare_name(openstack: base.OpenStack) -> None:
+    """So is that of a source."""
+    openstack(
+        *(*MACHINE, "import", "new", "--store", str(machines(openstack))),
+        *("--from", "www.tar.bz2", "--no-verify"),
+        status=2,
+        stderr="[^\n]*www.tar.bz2: cannot be read: no such file[^\n]*",
+    )
+
+
+def test_export_to_no_image(openstack: base.OpenStack) -> None:
     """A place without the name of an image is refused with its forms."""
     openstack(
         *(*MACHINE, "export", "www", "--store", str(machines(openstack))),
-        *("--to", to),
+        *("--to", "docker://h"),
         status=2,
-        stderr=f"'{to}': names no image\nhint: write HOST/REPOSITORY:TAG, .*",
+        stderr="'docker://h': names no image\n"
+        "hint: write HOST/REPOSITORY:TAG, .*",
     )
 
 

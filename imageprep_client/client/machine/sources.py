@@ -149,8 +149,12 @@ def open_source(
 
 
 def _is_path(source: str) -> bool:
-    return source.startswith(("/", "./", "../")) or exporting.is_archive(
-        source
+    # An image has a repository, and so a slash.
+    bare = "/" not in source and not references.is_transport(source)
+    return (
+        bare
+        or source.startswith(("/", "./", "../"))
+        or exporting.is_archive(source)
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import html
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
@@ -26,7 +27,8 @@ _ONCE = {"connect_retries": 0, "status_code_retries": 0, "allow_reauth": False}
 #: Seconds to connect and to wait for a response. Stores may take long to end
 #: an upload, and to delete an image, which some do before the response.
 _USUAL, _UPLOADING, _DELETING = (30.0, 30.0), (30.0, None), (30.0, 600.0)
-_BASE = frozenset(
+#: The fields that are Glance's own, and no properties.
+FIELDS = frozenset(
     {
         *("id", "name", "status", "size", "disk_format", "container_format"),
         *("visibility", "os_hash_algo", "os_hash_value", "created_at"),
@@ -213,7 +215,7 @@ def _translated(what: str) -> Iterator[None]:
 
 def _told(answer: requests.Response) -> str:
     """The words of an answer: Glance's are HTML."""
-    text = answer.text
+    text = html.unescape(answer.text)
     if "<body>" in text:
         text = text.partition("<body>")[2].partition("</body>")[0]
         text = text.partition("</h1>")[2].replace("<br />", " ")
@@ -236,6 +238,6 @@ def _image(document: Mapping[str, Any]) -> GlanceImage:
         properties={
             key: str(value)
             for key, value in document.items()
-            if key not in _BASE
+            if key not in FIELDS
         },
     )

@@ -17,6 +17,7 @@ from imageprep_client.baremetal import ramdisk, records
 from imageprep_client.baremetal.disks import formats, partitions
 from imageprep_client.baremetal.disks import volumes as volume_kinds
 from imageprep_client.baremetal.extracting import KERNEL, MANIFEST, opened
+from imageprep_client.baremetal.glance import FIELDS
 from imageprep_client.host import inputs
 from imageprep_client.observer import Observer
 
@@ -74,7 +75,7 @@ class RegisterRequest:
                 "--deploy is for --kernel and --ramdisk alone"
             )
         if (
-            not self.name
+            not self.name.strip()
             or len(self.name) > 200
             or not self.name.isprintable()
         ):
@@ -84,6 +85,12 @@ class RegisterRequest:
         if reserved := sorted(records.RESERVED & set(self.properties)):
             raise errors.InvalidArgument(
                 f"--property {reserved[0]}: is set by the command itself"
+            )
+        if fields := sorted(FIELDS & set(self.properties)):
+            raise errors.InvalidArgument(
+                f"--property {fields[0]}: is a field of Glance itself, and no"
+                " property",
+                hint="set it when the image is there: openstack image set",
             )
 
 

@@ -313,11 +313,12 @@ def _scratch(above: Path, name: str) -> Iterator[Path]:
 @contextlib.contextmanager
 def _snapshot(root: MachineRoot) -> Iterator[Path]:
     path = clean_temporary(root.path.parent, root.name, "export")
-    btrfs.snapshot(root.path, path, read_only=True)
     try:
+        btrfs.snapshot(root.path, path, read_only=True)
         yield path
     finally:
-        btrfs.delete(path)
+        if path.is_dir():
+            btrfs.delete(path)
 
 
 def _mounted(root: Path) -> list[ScrubbedPath]:

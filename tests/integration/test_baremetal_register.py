@@ -172,6 +172,8 @@ def test_dry_run(cloud: Cloud) -> None:
         ((), "nothing to register"),
         (("--whole-disk", "disk.raw", *PAIR), "takes no"),
         (("--whole-disk", "disk.raw", "--property", "img_type=x"), "itself"),
+        (("--whole-disk", "disk.raw", "--property", "owner=x"), "of Glance"),
+        (("--whole-disk", "disk.raw", "--property", "name=x"), "of Glance"),
         ((*PAIR, "--architecture", "aarch64"), "a kernel for x86_64"),
     ],
 )

@@ -23,8 +23,9 @@ from imageprep_client.client.machine.sources import MachineSource, Verification
 from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.machine import exporting
 from imageprep_client.machine.replacement import journal
+from imageprep_client.machine.roots import MachineRoot
 from imageprep_client.observer import Observer
-from imageprep_client.programs import lxc
+from imageprep_client.programs import btrfs, lxc
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.transfer import engine
@@ -620,6 +621,26 @@ def test_clone_without_room(
             stderr=rf"{pool}/new: no inodes are left [^\n]*\nhint: [^\n]*",
         )
         assert os.listdir(pool) == ["base"]
+
+
+def test_interrupted_snapshot(
+    tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot that was made as the command was interrupted is deleted."""
+    make = btrfs.snapshot
+
+    def interrupted(source: Path, path: Path, **words: bool) -> None:
+        make(source, path, **words)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(btrfs, "snapshot", interrupted)
+    monkeypatch.setattr(MachineRoot, "state", lambda _: "running")
+    with machines.btrfs(tmp_path) as pool:
+        programs.run("btrfs", "-q", "subvolume", "create", pool / "www")
+        machines.make_root(pool / "www")
+        with pytest.raises(KeyboardInterrupt):
+            export(pool, str(tmp_path / "www.tar"), "www")
+        assert [path.name for path in pool.iterdir()] == ["www"]
 
 
 @pytest.mark.parametrize("to", ["oci:{0}/layout//www:1", "{0}/www.tar"])

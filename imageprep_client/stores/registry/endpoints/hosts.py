@@ -237,7 +237,8 @@ class Hosts:
     def tls_of(self, host: str) -> TLS:
         """The TLS policy of any ``host[:port]``, including token servers.
 
-        :raises InvalidFile: if a client certificate lacks its key.
+        :raises InvalidFile: if a client certificate lacks its key, or a key
+            its certificate.
         """
         cas = [self._cacert] if self._cacert else []
         cert = key = None
@@ -251,6 +252,11 @@ class Hosts:
                 if not Path(key).exists():
                     raise errors.InvalidFile(
                         cert, "a client certificate without its .key file"
+                    )
+            for path in directory.glob("*.key"):
+                if not path.with_suffix(".cert").exists():
+                    raise errors.InvalidFile(
+                        str(path), "a key without its .cert file"
                     )
             break
         return TLS(not self.is_listed(host), tuple(cas), cert, key)

@@ -112,11 +112,12 @@ def test_certificates_of_the_user_come_first(tmp_path: Path) -> None:
     assert mine == tmp_path / ".config/containers/certs.d"
 
 
-def test_client_certificate_without_key(tmp_path: Path) -> None:
-    """Half a pair is an error that names the file."""
+@pytest.mark.parametrize("name", ["client.cert", "client.key"])
+def test_half_of_a_client_certificate(tmp_path: Path, name: str) -> None:
+    """Half a pair is an error that names the file, as with podman."""
     (tmp_path / "reg.example").mkdir()
-    (tmp_path / "reg.example" / "client.cert").touch()
-    with pytest.raises(errors.InvalidFile, match=r"client\.cert"):
+    (tmp_path / "reg.example" / name).touch()
+    with pytest.raises(errors.InvalidFile, match=f"/{name}"):
         Hosts(certs_d=[tmp_path]).candidates("reg.example")
 
 

@@ -119,11 +119,13 @@ class _Registrar:
         while True:
             own = self._own(part)
             whole = [image for image in own if image.status == "active"]
-            same = [i for i in whole if self._is_same(part, i, fields)]
-            if same:
-                return self._present(part, same[0], whole, fields)
-            if whole and self._request.existing == "keep":
-                return self._kept(part, max(whole, key=records.generation))
+            # Runs at once only take the place of older images, so that the
+            # newest one stays.
+            newest = max(whole, key=records.generation, default=None)
+            if newest and self._is_same(part, newest, fields):
+                return self._present(part, newest, whole, fields)
+            if newest and self._request.existing == "keep":
+                return self._kept(part, newest)
             if self._request.dry_run:
                 return self._result(part, "", "planned")
             busy = [

@@ -351,6 +351,41 @@ def _set(cloud: Cloud, identity: str, **fields: object) -> None:
     ).raise_for_status()
 
 
+def test_older_image_with_the_content(cloud: Cloud) -> None:
+    """It does not take the place of a newer one, which another run may have
+    made: that run takes its place, and none would be left.
+    """
+    cloud.register(*LARGE)
+    (row,) = cloud.register("--whole-disk", "disk.qcow2", "--existing", "keep")
+    assert row["Outcome"] == "kept"
+    newer = requests.post(
+        f"{cloud.services.image}/v2/images",
+        json={
+            "name": cloud.name,
+            "disk_format": "raw",
+            "container_format": "bare",
+            "image_prepare_name": cloud.name,
+            "image_prepare_role": "disk",
+            "image_prepare_generation": "1",
+        },
+        headers={"X-Auth-Token": cloud.services.token},
+        timeout=20,
+    ).json()["id"]
+    requests.put(
+        f"{cloud.services.image}/v2/images/{newer}/file",
+        data=b"other",
+        headers={
+            "X-Auth-Token": cloud.services.token,
+            "Content-Type": "application/octet-stream",
+        },
+        timeout=20,
+    ).raise_for_status()
+    (row,) = cloud.register(*LARGE, "--existing", "replace")
+    assert row["Outcome"] == "uploaded"
+    (image,) = cloud.images()
+    assert image["image_prepare_generation"] == "2"
+
+
 def test_hidden_image(cloud: Cloud) -> None:
     """An image that is not listed keeps its ID, and another is made."""
     (row,) = cloud.register(*LARGE)

@@ -115,6 +115,12 @@ def _without_tls(
     """The failure of TLS; `hint` is there if it is that of a proxy."""
     reason = str(error.reason or "TLS error").replace("_", " ")
     told = f"{via}: TLS failed ({reason.lower()})"
+    if not hint and "CERTIFICATE_REQUIRED" in (error.reason or ""):
+        server = urls.authority(url)
+        hint = (
+            "the server wants a certificate of its client: give one as"
+            f" client.cert and client.key in /etc/containers/certs.d/{server}"
+        )
     if error.reason != "WRONG_VERSION_NUMBER":
         return errors.Unreachable(told, hint=hint)
     remedy = (

@@ -1,4 +1,4 @@
-"""What failed connections tell."""
+"""Messages and remedies of failed connections."""
 
 from __future__ import annotations
 

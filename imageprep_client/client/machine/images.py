@@ -162,10 +162,11 @@ def prepare_export(
         registry = False
     else:
         last = destination.rpartition("/")[2]
-        path = destination.startswith(("/", "./", "../")) or (
-            last == destination and not references.is_transport(last)
-        )
-        if path or ".tar." in last:
+        if (
+            destination.startswith(("/", "./", "../"))
+            or not {"/", ":"} & set(destination)
+            or ".tar." in last
+        ):
             raise errors.InvalidArgument(
                 f"{destination}: archives of this kind cannot be written",
                 hint=f"its name ends in {', '.join(exporting.ENDINGS)}",

@@ -150,9 +150,8 @@ def open_source(
 
 def _is_path(source: str) -> bool:
     # An image has a repository, and so a slash.
-    bare = "/" not in source and not references.is_transport(source)
     return (
-        bare
+        not {"/", ":"} & set(source)
         or source.startswith(("/", "./", "../"))
         or exporting.is_archive(source)
     )

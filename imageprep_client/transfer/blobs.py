@@ -20,7 +20,7 @@ from imageprep_client.transfer.copies import (
     Transferred,
     Unprobed,
 )
-from imageprep_client.transfer.fanout import Passed
+from imageprep_client.transfer.fanout import FanOut, Passed
 from imageprep_client.transfer.image_time import ImageTime
 from imageprep_client.transfer.run import CopyRun
 from imageprep_client.transfer.stream import SideError, Streams
@@ -167,8 +167,7 @@ class BlobTransfers:
                 return self._take_over(step.copy, images)
         except Passed:
             if self._fanout is not None:
-                digest = step.copy.blob.digest
-                self._fanout.wait(digest, self._workers.check)
+                self._wait(self._fanout, step.copy)
             return [step]
         except SideError as error:
             optional = [self._leave(step.copy, i, error) for i in images]
@@ -183,7 +182,7 @@ class BlobTransfers:
             self._bring(copy)
             return self._spread(copy)
         if isinstance(step, _Later):
-            fanout.wait(copy.blob.digest, self._workers.check)
+            self._wait(fanout, copy)
         store: base.Store | None = None
         try:
             self._bring(copy)
@@ -196,6 +195,10 @@ class BlobTransfers:
             raise
         fanout.settle(copy.blob.digest, copy.registry, store)
         return self._spread(copy)
+
+    def _wait(self, fanout: FanOut, copy: BlobCopy) -> None:
+        """Wait until the registry can read the stream of a blob."""
+        fanout.wait(copy.blob.digest, copy.registry, self._workers.check)
 
     def _bring(self, copy: BlobCopy) -> None:
         """Transfer a blob to one repository.

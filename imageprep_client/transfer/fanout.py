@@ -94,13 +94,27 @@ class FanOut:
         with self._lock:
             return list(self._holders.get(digest, ()))
 
-    def wait(self, digest: str, check: Callable[[], None]) -> None:
-        """Wait until the stream of the blob has ended.
+    def wait(
+        self, digest: str, destination: str, check: Callable[[], None]
+    ) -> None:
+        """Wait until the stream of the blob ends, or waits for a destination.
+
+        A stream that only waits for others ends soon: all their threads may
+        wait like this one.
 
         :param check: called often; its exceptions are passed on.
         """
+        used = time.monotonic()
         with self._lock:
             while stream := self._streams.get(digest):
+                if stream.expects(destination):
+                    return
+                if stream.attached:
+                    used = time.monotonic()
+                elif time.monotonic() >= used + _GRACE:
+                    for name in list(stream.positions):
+                        self._remove(stream, name)
+                    return
                 stream.changed.wait(_PERIOD)
                 check()
 
@@ -113,7 +127,8 @@ class FanOut:
         """The blob as one destination reads it.
 
         :param fetch: opens the source, if no stream is under way.
-        :raises Passed: when the beginning of the stream has passed.
+        :raises Passed: when the beginning of the stream has passed, or another
+            thread reads it for the destination.
         """
         with self._lock:
             stream = self._streams.get(blob.digest)
@@ -125,8 +140,8 @@ class FanOut:
                 }
                 stream = _Stream(blob.digest, fetch, expected, self._lock)
                 self._streams[blob.digest] = stream
-            if destination not in stream.positions:
-                if stream.first:
+            if not stream.expects(destination):
+                if stream.first or destination in stream.attached:
                     raise Passed(f"{blob.digest}: read before")
                 stream.positions[destination] = 0
             stream.attached.add(destination)
@@ -286,6 +301,12 @@ class _Stream:
         self.started = time.monotonic()
         self.held: dict[str, float] = collections.defaultdict(float)
         self.changed = threading.Condition(lock)
+
+    def expects(self, destination: str) -> bool:
+        """Whether a destination has yet to begin to read the stream."""
+        return destination in self.positions and (
+            destination not in self.attached
+        )
 
 
 class _Reader(base.Closing):

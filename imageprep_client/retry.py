@@ -82,8 +82,9 @@ class RetryPolicy:
 
 #: For what must come about.
 PATIENT = RetryPolicy()
-#: An answer now or none.
-ONE_ATTEMPT = RetryPolicy(attempts=1)
+#: For what only looks: an answer within seconds or none. A registry that never
+#: answered is asked once; one that limits requests or stumbles, again.
+BRIEF = RetryPolicy(attempts=3, base=0.25, cap=2.0, patience=5.0, few=1)
 
 
 class Attempts:
@@ -156,9 +157,9 @@ def _few(error: errors.ImagePrepError, policy: RetryPolicy) -> int | None:
     if isinstance(error, errors.Unreachable):
         no_such_name = error.errno in _NO_SUCH_NAME
         if error.unknown and no_such_name:
-            return _AT_UNKNOWN_NAMES
+            return min(policy.few, _AT_UNKNOWN_NAMES)
         if error.unknown and error.is_timeout:
-            return AT_SILENT_SERVERS
+            return min(policy.few, AT_SILENT_SERVERS)
         if error.unknown or no_such_name:
             return policy.few
     elif isinstance(error, errors.DigestMismatch) and error.actual is None:

@@ -27,7 +27,7 @@ from imageprep_client.host import cache, undercloud
 from imageprep_client.observer import SILENT, Observer
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.stored import Plan
-from imageprep_client.retry import ONE_ATTEMPT, PATIENT, RetryPolicy
+from imageprep_client.retry import BRIEF, PATIENT, RetryPolicy
 from imageprep_client.transfer.attached import ReferrersPolicy
 from imageprep_client.transfer.known import KnownContent
 
@@ -137,7 +137,7 @@ class ContainerImages:
 
         policies.check(self._options.signature_policy)
         target = self._options.location(request.registry_url)
-        policy = ONE_ATTEMPT if request.dry_run else PATIENT
+        policy = BRIEF if request.dry_run else PATIENT
         with contextlib.ExitStack() as stack:
             local = stack.enter_context(local_images.source(request))
             reference = (

@@ -29,7 +29,7 @@ from imageprep_client.preload.request import (
     PreloadResult,
     SiteRow,
 )
-from imageprep_client.retry import ONE_ATTEMPT, PATIENT
+from imageprep_client.retry import BRIEF, PATIENT
 
 __all__ = [
     "NODES_PER_REGISTRY",
@@ -108,7 +108,7 @@ class Preloading:
         with Stores(
             self._options,
             observer,
-            policy=ONE_ATTEMPT if dry_run else PATIENT,
+            policy=BRIEF if dry_run else PATIENT,
         ) as stores:
             return preloading.preload(
                 request,

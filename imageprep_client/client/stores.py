@@ -24,7 +24,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
 from imageprep_client.registries.registry import Registry
-from imageprep_client.retry import ONE_ATTEMPT, PATIENT, RetryPolicy
+from imageprep_client.retry import BRIEF, PATIENT, RetryPolicy
 from imageprep_client.stores import base
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.layout import LayoutRoot
@@ -47,7 +47,7 @@ _TREE = "image-serve"
 class Stores(base.Closing):
     """The stores of one run; `container.request.ImageStores` says what of.
 
-    :param policy: of registries. With `ONE_ATTEMPT`, one that does not
+    :param policy: of registries. With `BRIEF`, one that does not
         answer within a few seconds is given up.
     :param lookasides: whether signatures may be read from web servers beside
         the registries.
@@ -66,7 +66,7 @@ class Stores(base.Closing):
         self._registries = RegistryClient(
             hosts(options),
             policy=policy,
-            timeouts=_HASTY if policy == ONE_ATTEMPT else None,
+            timeouts=_HASTY if policy == BRIEF else None,
             observer=observer,
             concurrency=options.concurrency,
             advise=undercloud.advice,

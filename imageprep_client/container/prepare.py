@@ -34,7 +34,7 @@ from imageprep_client.observer import ImageOutcome, Observer
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.stored import Plan
-from imageprep_client.retry import ONE_ATTEMPT, PATIENT
+from imageprep_client.retry import BRIEF, PATIENT
 from imageprep_client.transfer import engine, nearest
 from imageprep_client.transfer.known import KeepsChecks, KnownContent
 
@@ -161,7 +161,7 @@ class _Run:
         self._observer = observer
         self._concurrency = request.concurrency or engine.CONCURRENCY
         self._stores = open_stores(
-            inputs.parameters, ONE_ATTEMPT if request.dry_run else PATIENT
+            inputs.parameters, BRIEF if request.dry_run else PATIENT
         )
         self._opened = [self._stores]
         self._descriptors: dict[Reference, Descriptor] = {}
@@ -287,7 +287,7 @@ class _Run:
         """Query images that this host does not copy."""
         stores = self._stores
         if items and not self._request.dry_run:
-            stores = self._open_stores(self._inputs.parameters, ONE_ATTEMPT)
+            stores = self._open_stores(self._inputs.parameters, BRIEF)
             self._opened.append(stores)
 
         def resolve(reference: Reference) -> Descriptor:

@@ -259,7 +259,7 @@ class OpenStores(Protocol):
     ) -> ImageStores:
         """Stores with the credentials and mirrors of `parameters`.
 
-        :param policy: of requests; with `ONE_ATTEMPT` a registry has a few
+        :param policy: of requests; with `BRIEF` a registry has a few
             seconds to answer.
         """
         ...

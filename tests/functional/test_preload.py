@@ -7,6 +7,7 @@ import json
 import pytest
 
 from imageprep_client.testing import content
+from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
 from tests.functional import base
@@ -78,6 +79,21 @@ def test_inventory_first(openstack: base.OpenStack) -> None:
             stderr="none: no such inventory",
         )
         assert not registry.log
+
+
+def test_plan_and_a_busy_registry(openstack: base.OpenStack) -> None:
+    """A registry that wants fewer requests is asked again."""
+    home = openstack.home
+    with RegistryServer() as registry:
+        put(registry.content.store("ns/nova"), content.image("nova"), "1")
+        registry.faults.add(Fault("", "/manifests/", status=429))
+        (home / "list").write_text(f"{registry.host}/ns/nova:1\n")
+        (home / "hosts").write_text("[a]\nh1 ansible_connection=local\n")
+        (row,) = openstack.json(
+            *(*PRELOAD, "plan", "--inventory", "hosts", "--images", "a=list"),
+            stderr=r"[\s\S]*",
+        )
+    assert row["Host"] == "h1"
 
 
 def test_images_that_are_refused(openstack: base.OpenStack) -> None:

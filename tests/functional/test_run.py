@@ -203,6 +203,17 @@ def test_dry_run(site: Deployment) -> None:
     assert not site.registry.requests("GET", "/blobs/sha256:.*")
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_dry_run_and_a_busy_registry(site: Deployment, status: int) -> None:
+    """A registry that wants fewer requests is asked again."""
+    site.registry.faults.add(
+        Fault("", "/openstack-nova-api/manifests/", status=status)
+    )
+    rows = site.rows(*TREE, "--dry-run", stderr="[^\n]*; attempt 2 of 3[^\n]*")
+
+    assert {row["Outcome"] for row in rows} == {"planned"}
+
+
 @pytest.mark.parametrize("words", [(), ("--pin-digests",)])
 def test_dry_run_parameters(site: Deployment, words: tuple[str, ...]) -> None:
     """A dry run writes the parameters that the run will write."""

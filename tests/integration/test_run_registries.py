@@ -12,7 +12,6 @@ import yaml
 
 from imageprep_client import errors
 from imageprep_client.oci import mediatypes
-from imageprep_client.retry import ONE_ATTEMPT
 from imageprep_client.stores.base import ReadableStore
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.registry.auth.credentials import Credentials
@@ -25,6 +24,7 @@ from imageprep_client.testing.streams import put
 from tests import servers
 from tests.functional.base import OpenStack
 from tests.functional.deployment import PLAIN
+from tests.once import ONE_ATTEMPT
 
 PASSWORD = "Zz9Secret"
 UNDERCLOUD = "[2001:db8::1]:8787"

@@ -18,7 +18,7 @@ from imageprep_client import errors
 from imageprep_client.http.transport import Timeouts
 from imageprep_client.observer import Observer
 from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.retry import ONE_ATTEMPT, Retrier, RetryPolicy
+from imageprep_client.retry import Retrier, RetryPolicy
 from imageprep_client.stores.memory import MemoryStore
 from imageprep_client.stores.registry.auth import authenticator as auth
 from imageprep_client.stores.registry.auth import tokens
@@ -34,6 +34,7 @@ from imageprep_client.transfer import engine, graph
 from imageprep_client.transfer.attached import ReferrersPolicy
 from imageprep_client.transfer.copies import Copy
 from tests import servers
+from tests.once import ONE_ATTEMPT
 from tests.proxy import Proxy
 
 TOP = pathlib.Path(__file__).parents[2]

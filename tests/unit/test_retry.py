@@ -12,7 +12,8 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.observer import Observer
-from imageprep_client.retry import ONE_ATTEMPT, Attempts, Retrier, RetryPolicy
+from imageprep_client.retry import BRIEF, Attempts, Retrier, RetryPolicy
+from tests.once import ONE_ATTEMPT
 
 FAST = RetryPolicy(attempts=12, base=0)
 
@@ -73,6 +74,25 @@ def test_attempts(error: errors.ImagePrepError, expected: int) -> None:
     # An error that is given up stays so.
     assert attempts_at(copy.copy(error), FAST.begin()) == expected
     assert attempts_at(copy.copy(error), ONE_ATTEMPT.begin()) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (errors.ServerFault("x"), 3),
+        (errors.TooManyRequests("x"), 3),
+        (errors.TooManyRequests("x", retry_after=60), 1),
+        (errors.Unreachable("x", errno=errno.ECONNRESET), 3),
+        (unknown_server(), 1),
+        (unknown_server(socket.EAI_NONAME), 1),
+        (unknown_server(errno.ETIMEDOUT), 1),
+    ],
+)
+def test_attempts_of_who_only_looks(
+    error: errors.ImagePrepError, expected: int
+) -> None:
+    """A registry that stumbles is asked again, one that is away is not."""
+    assert attempts_at(error, BRIEF.begin()) == expected
 
 
 def test_other_wrong_bytes_are_damage() -> None:

@@ -20,7 +20,7 @@ from imageprep_client.heat import environment, parameters
 from imageprep_client.host import undercloud
 from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import Reference
-from imageprep_client.retry import ONE_ATTEMPT, PATIENT, RetryPolicy
+from imageprep_client.retry import BRIEF, PATIENT, RetryPolicy
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content
 from imageprep_client.testing.registry import RegistryServer
@@ -244,7 +244,7 @@ def test_plain_registries_are_insecure(open_stores: Open) -> None:
 def test_impatient(open_stores: Open) -> None:
     """Without patience a registry that does not answer has one chance."""
     observer = Recorder()
-    stores = Stores(RegistryOptions(), observer, policy=ONE_ATTEMPT)
+    stores = Stores(RegistryOptions(), observer, policy=BRIEF)
     name = f"127.0.0.1:{free_port()}/ns/a:1"
     with pytest.raises(errors.Unreachable):
         stores.source(Reference.parse(name)).resolve("1")

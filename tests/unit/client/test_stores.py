@@ -14,7 +14,7 @@ from imageprep_client.client.stores import Stores
 from imageprep_client.host import undercloud
 from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import Reference
-from imageprep_client.retry import ONE_ATTEMPT
+from imageprep_client.retry import BRIEF
 from imageprep_client.stores.imageserve import ImageServeStore, ImageServeTree
 from imageprep_client.stores.layout import LayoutRoot
 from imageprep_client.stores.memory import MemoryRegistry
@@ -27,7 +27,7 @@ def stores(options: RegistryOptions | None = None) -> Stores:
     return Stores(
         options or RegistryOptions(),
         Observer(),
-        policy=ONE_ATTEMPT,
+        policy=BRIEF,
     )
 
 

@@ -19,7 +19,7 @@ from imageprep_client.container.results import report
 from imageprep_client.host import files
 from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.reference import Reference
-from imageprep_client.retry import ONE_ATTEMPT
+from imageprep_client.retry import BRIEF
 from imageprep_client.testing import content, images
 from imageprep_client.transfer import graph
 from tests.recorder import Recorder
@@ -284,7 +284,7 @@ def test_dry_run_without_network(run, registries, silent):
 def test_dry_run_is_impatient(run, registries):
     """A dry run waits for no slow registry, and for no other run."""
     run(entry(push_destination="d.io"), dry_run=True)
-    assert set(registries.opened) == {ONE_ATTEMPT}
+    assert set(registries.opened) == {BRIEF}
     assert registries.locks == 0
 
 

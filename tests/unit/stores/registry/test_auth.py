@@ -17,7 +17,7 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.http.transport import Timeouts
 from imageprep_client.observer import Observer
-from imageprep_client.retry import ONE_ATTEMPT, Retrier, RetryPolicy
+from imageprep_client.retry import Retrier, RetryPolicy
 from imageprep_client.stores.registry.auth import authenticator as auth
 from imageprep_client.stores.registry.auth.challenges import (
     Challenge,
@@ -37,6 +37,7 @@ from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Bearer, Open
 from imageprep_client.testing.registry import LoggedRequest, RegistryServer
 from imageprep_client.testing.streams import put
+from tests.once import ONE_ATTEMPT
 
 MakeClient = Callable[..., RegistryClient]
 PASSWORD = "Zz9Secret"

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.retry import ONE_ATTEMPT
 from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
@@ -17,6 +16,7 @@ from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Bearer
 from imageprep_client.testing.registry import Behaviour, RegistryServer
 from imageprep_client.testing.streams import store_all
+from tests.once import ONE_ATTEMPT
 from tests.recorder import Recorder
 
 NAMES = ["a", "b/c", "d", "e/f/g", "h"]

@@ -12,7 +12,7 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.oci import referrers
-from imageprep_client.retry import ONE_ATTEMPT, RetryPolicy
+from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
@@ -21,6 +21,7 @@ from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Harbor
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put, read
+from tests.once import ONE_ATTEMPT
 
 IMAGE = content.image("harbor")
 PASSWORD = "Zz9Secret"

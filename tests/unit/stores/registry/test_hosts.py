@@ -10,12 +10,13 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.observer import Observer
-from imageprep_client.retry import ONE_ATTEMPT, Retrier
+from imageprep_client.retry import Retrier
 from imageprep_client.stores.registry.endpoints.hosts import (
     Endpoint,
     Hosts,
     certificates,
 )
+from tests.once import ONE_ATTEMPT
 
 
 def bases(hosts: Hosts, name: str) -> list[tuple[str, bool]]:

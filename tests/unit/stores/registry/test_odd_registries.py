@@ -15,7 +15,7 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.http import transport
 from imageprep_client.observer import Observer
-from imageprep_client.retry import ONE_ATTEMPT, Retrier
+from imageprep_client.retry import Retrier
 from imageprep_client.stores.registry.auth import authenticator as auth
 from imageprep_client.stores.registry.auth import challenges, tokens
 from imageprep_client.stores.registry.auth.credentials import Credentials
@@ -28,6 +28,7 @@ from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Bearer
 from imageprep_client.testing.registry import Behaviour, RegistryServer
 from imageprep_client.testing.streams import push, put
+from tests.once import ONE_ATTEMPT
 
 MakeClient = Callable[..., RegistryClient]
 IMAGE = content.image("odd")

@@ -19,7 +19,7 @@ import pytest
 from imageprep_client import deadlines, errors, retry
 from imageprep_client.http.transport import Timeouts, Transport
 from imageprep_client.oci import digest as digests
-from imageprep_client.retry import ONE_ATTEMPT, RetryPolicy
+from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
@@ -31,6 +31,7 @@ from imageprep_client.testing.gate import Bearer
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
 from tests import servers
+from tests.once import ONE_ATTEMPT
 from tests.recorder import Recorder
 
 MakeClient = Callable[..., RegistryClient]

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from imageprep_client.observer import Observer
-from imageprep_client.retry import ONE_ATTEMPT, Retrier
+from imageprep_client.retry import Retrier
 from imageprep_client.stores.registry.auth import authenticator
 from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
@@ -18,6 +18,7 @@ from imageprep_client.testing import content
 from imageprep_client.testing.gate import Open
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
+from tests.once import ONE_ATTEMPT
 
 
 class TokenServer:

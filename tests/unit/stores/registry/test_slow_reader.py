@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator
 
 from imageprep_client.http.transport import Timeouts
-from imageprep_client.retry import ONE_ATTEMPT
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content
 from imageprep_client.testing.streams import push
 from tests import web
+from tests.once import ONE_ATTEMPT
 
 
 class _Handler(web.QuietHandler):

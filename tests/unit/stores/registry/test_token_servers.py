@@ -12,7 +12,7 @@ import pytest
 from imageprep_client import deadlines, errors
 from imageprep_client.http.transport import Response
 from imageprep_client.observer import Observer
-from imageprep_client.retry import ONE_ATTEMPT, Retrier, RetryPolicy
+from imageprep_client.retry import Retrier, RetryPolicy
 from imageprep_client.stores.registry.auth.authenticator import Authenticator
 from imageprep_client.stores.registry.auth.credentials import (
     Credentials,
@@ -27,6 +27,7 @@ from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Bearer
 from imageprep_client.testing.registry import RegistryServer
+from tests.once import ONE_ATTEMPT
 
 MakeClient = Callable[..., RegistryClient]
 _THREADS = 8

@@ -20,7 +20,7 @@ from imageprep_client.transfer.copies import (
     Transferred,
     Unprobed,
 )
-from imageprep_client.transfer.fanout import FanOut, Passed
+from imageprep_client.transfer.fanout import Passed
 from imageprep_client.transfer.image_time import ImageTime
 from imageprep_client.transfer.run import CopyRun
 from imageprep_client.transfer.stream import SideError, Streams
@@ -165,10 +165,6 @@ class BlobTransfers:
                     self._send(step.copy, images[0])
                     return []
                 return self._take_over(step.copy, images)
-        except Passed:
-            if self._fanout is not None:
-                self._wait(self._fanout, step.copy)
-            return [step]
         except SideError as error:
             optional = [self._leave(step.copy, i, error) for i in images]
             if all(optional):
@@ -182,7 +178,7 @@ class BlobTransfers:
             self._bring(copy)
             return self._spread(copy)
         if isinstance(step, _Later):
-            self._wait(fanout, copy)
+            fanout.wait(copy.blob.digest, copy.registry, self._workers.check)
         store: base.Store | None = None
         try:
             self._bring(copy)
@@ -195,10 +191,6 @@ class BlobTransfers:
             raise
         fanout.settle(copy.blob.digest, copy.registry, store)
         return self._spread(copy)
-
-    def _wait(self, fanout: FanOut, copy: BlobCopy) -> None:
-        """Wait until the registry can read the stream of a blob."""
-        fanout.wait(copy.blob.digest, copy.registry, self._workers.check)
 
     def _bring(self, copy: BlobCopy) -> None:
         """Transfer a blob to one repository.
@@ -340,7 +332,7 @@ class BlobTransfers:
         return True
 
     def _send(self, copy: BlobCopy, image: ImageCopy) -> None:
-        self._streams.move(copy, image)
+        self._streams.move(copy, image, alone=True)
         self._done(copy, image, BlobOutcome.COPIED)
 
     def _done(

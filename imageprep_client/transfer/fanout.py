@@ -127,8 +127,7 @@ class FanOut:
         """The blob as one destination reads it.
 
         :param fetch: opens the source, if no stream is under way.
-        :raises Passed: when the beginning of the stream has passed, or another
-            thread reads it for the destination.
+        :raises Passed: when the beginning of the stream has passed.
         """
         with self._lock:
             stream = self._streams.get(blob.digest)
@@ -140,8 +139,8 @@ class FanOut:
                 }
                 stream = _Stream(blob.digest, fetch, expected, self._lock)
                 self._streams[blob.digest] = stream
-            if not stream.expects(destination):
-                if stream.first or destination in stream.attached:
+            if destination not in stream.positions:
+                if stream.first:
                     raise Passed(f"{blob.digest}: read before")
                 stream.positions[destination] = 0
             stream.attached.add(destination)
@@ -197,18 +196,19 @@ class FanOut:
         """Read the source without the lock: others may use the buffer."""
         stream.is_read = True
         self._lock.release()
-        chunk, error = b"", None
+        chunk, ended, error = b"", False, None
         try:
             if stream.content is None:
                 stream.content = stream.fetch()
             chunk = stream.content.read(base.CHUNK)
+            ended = not chunk
         except errors.ImagePrepError as caught:
             error = caught
         finally:
             self._lock.acquire()
             stream.is_read = False
             stream.error = error
-            stream.ended = not chunk
+            stream.ended = ended
             if chunk:
                 stream.chunks.append(chunk)
                 stream.buffered += len(chunk)
@@ -258,14 +258,14 @@ class FanOut:
         self._trim(stream)
         if not stream.positions:
             self._end(stream)
-            if stream.content is not None:
-                stream.content.close()
-                stream.content = None
 
     def _end(self, stream: _Stream) -> None:
         if self._streams.get(stream.digest) is stream:
             del self._streams[stream.digest]
             stream.changed.notify_all()
+        if stream.content is not None:
+            stream.content.close()
+            stream.content = None
 
 
 class _Stream:

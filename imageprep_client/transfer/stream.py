@@ -61,12 +61,16 @@ class Streams:
         self._known = run.known
         self._fanout = run.fanout
 
-    def move(self, copy: BlobCopy, image: ImageCopy) -> None:
+    def move(
+        self, copy: BlobCopy, image: ImageCopy, *, alone: bool = False
+    ) -> None:
         """Move a blob to the repository of an image.
 
         When a source fails, the next one is tried. Destinations that received
         the blob in this run come before its sources.
 
+        :param alone: read the source for this image only. A stream of all
+            destinations has one reader in each.
         :raises SideError: from the last try.
         :raises Passed: when other destinations are being sent the blob, and
             this one cannot join them.
@@ -77,7 +81,7 @@ class Streams:
         for source in [
             *(_Source(store, None) for store in held),
             *(
-                _Source(i.copy.source, i.source_powers.fetches_from, True)
+                _Source(i.copy.source, i.source_powers.fetches_from, not alone)
                 for i in copy.sources[:_SOURCES]
             ),
         ]:

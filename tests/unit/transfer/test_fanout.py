@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+from unittest import mock
+
 import pytest
 
+from imageprep_client import errors
 from imageprep_client.stores import base
 from imageprep_client.testing import content
 from imageprep_client.transfer import fanout
@@ -79,9 +83,25 @@ def test_idle_stream_is_not_waited_for(
         assert sent.read() == BLOB.data
 
 
-def test_two_threads_of_one_destination(streams: FanOut) -> None:
-    """Each thread has all of the blob, not a part of the chunks."""
-    with opened(streams, "x") as one:
-        with pytest.raises(Passed):
-            opened(streams, "x")
-        assert one.read() == BLOB.data
+def test_failed_source_is_closed(streams: FanOut) -> None:
+    """Also where another destination has not begun to read it."""
+    source = mock.create_autospec(io.BytesIO, instance=True)
+    source.read.side_effect = errors.ServerFault("broken")
+    with (
+        streams.open(BLOB.descriptor, "y", lambda: source) as reader,
+        pytest.raises(errors.ServerFault),
+    ):
+        reader.read()
+    source.close.assert_called_once_with()
+
+
+def test_defect_is_not_the_end(streams: FanOut) -> None:
+    """Another destination does not take a part of a blob for all of it."""
+    source = mock.create_autospec(io.BytesIO, instance=True)
+    source.read.side_effect = [b"begin", ZeroDivisionError, ZeroDivisionError]
+    readers = [
+        streams.open(BLOB.descriptor, name, lambda: source) for name in "xy"
+    ]
+    for reader in readers:
+        with pytest.raises(ZeroDivisionError):
+            reader.read()

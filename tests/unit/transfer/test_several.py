@@ -156,6 +156,27 @@ def test_slow_destination_is_dropped_and_served_by_another(
     assert len(fetched(source)) == len(set(fetched(source)))
 
 
+class Unmountable(stores.Recording):
+    """Of a registry that mounts nothing."""
+
+    def mount(self, descriptor: Descriptor, repository: str | None) -> bool:
+        return False
+
+
+def test_blob_is_sent_to_several_repositories(
+    source: stores.Registry,
+) -> None:
+    """Each has all of a blob that the registry has and does not mount."""
+    place = stores.Registry("x", Unmountable)
+    place.store("c").push(LARGE.descriptor, LARGE.open())
+    assert {r.outcome for r in run(copies(source, [place]))} == {
+        ImageOutcome.COPIED
+    }
+    for name in "ab":
+        with place.store(name).fetch(LARGE.descriptor) as blob:
+            assert blob.read() == LARGE.data
+
+
 def test_missing_image_fails_everywhere(source: stores.Registry) -> None:
     """The failure of the source is that of every copy of the image."""
     places = [stores.Registry(name) for name in ("x", "y")]

@@ -122,10 +122,12 @@ class FanOut:
         self,
         blob: Descriptor,
         destination: str,
+        source: str,
         fetch: Callable[[], base.Content],
     ) -> base.Content:
         """The blob as one destination reads it.
 
+        :param source: the name of the source.
         :param fetch: opens the source, if no stream is under way.
         :raises Passed: when the beginning of the stream has passed.
         """
@@ -137,19 +139,22 @@ class FanOut:
                     for name, digests in self._needs.items()
                     if blob.digest in digests and self._drops[name] < _DROPS
                 }
-                stream = _Stream(blob.digest, fetch, expected, self._lock)
+                stream = _Stream(
+                    blob.digest, source, fetch, expected, self._lock
+                )
                 self._streams[blob.digest] = stream
             if destination not in stream.positions:
                 if stream.first:
                     raise Passed(f"{blob.digest}: read before")
                 stream.positions[destination] = 0
             stream.attached.add(destination)
-        return _Reader(self, stream, blob, destination)
+        return _Reader(self, stream, blob, destination, source)
 
-    def next(self, stream: _Stream, destination: str) -> bytes:
+    def next(self, stream: _Stream, destination: str, source: str) -> bytes:
         """The next chunk of a stream for a destination; b"" at the end.
 
-        :raises Passed: when it was dropped.
+        :param source: the source that the destination wanted.
+        :raises Passed: when it was dropped, or another source failed.
         """
         with self._lock:
             while True:
@@ -162,6 +167,8 @@ class FanOut:
                     self._trim(stream)
                     return chunk
                 if stream.error is not None:
+                    if source != stream.source:
+                        raise Passed(f"{stream.digest}: {stream.error}")
                     raise stream.error
                 if stream.ended:
                     return b""
@@ -196,12 +203,17 @@ class FanOut:
         """Read the source without the lock: others may use the buffer."""
         stream.is_read = True
         self._lock.release()
-        chunk, ended, error = b"", False, None
+        chunk, ended = b"", False
+        error: errors.ImagePrepError | None = None
         try:
             if stream.content is None:
                 stream.content = stream.fetch()
             chunk = stream.content.read(base.CHUNK)
             ended = not chunk
+        except errors.OutOfTime:
+            # The other destinations have their own time.
+            error = Passed(f"{stream.digest}: out of time")
+            raise
         except errors.ImagePrepError as caught:
             error = caught
         finally:
@@ -263,6 +275,10 @@ class FanOut:
         if self._streams.get(stream.digest) is stream:
             del self._streams[stream.digest]
             stream.changed.notify_all()
+        # Nobody else can begin to read it.
+        for name in stream.positions.keys() - stream.attached:
+            del stream.positions[name]
+        self._trim(stream)
         if stream.content is not None:
             stream.content.close()
             stream.content = None
@@ -283,11 +299,13 @@ class _Stream:
     def __init__(
         self,
         digest: str,
+        source: str,
         fetch: Callable[[], base.Content],
         expected: Collection[str],
         lock: threading.Lock,
     ) -> None:
         self.digest = digest
+        self.source = source
         self.fetch = fetch
         self.content: base.Content | None = None
         self.positions = dict.fromkeys(expected, 0)
@@ -318,19 +336,21 @@ class _Reader(base.Closing):
         stream: _Stream,
         blob: Descriptor,
         destination: str,
+        source: str,
     ) -> None:
         # The source verifies its content, all of which is read here.
         self.verifies = blob
         self._fanout = fanout
         self._stream = stream
         self._destination = destination
+        self._source = source
         self._rest = b""
 
     def read(self, size: int = -1, /) -> bytes:
         if size < 0:
             return b"".join(iter(lambda: self.read(base.CHUNK), b""))
         chunk = self._rest or self._fanout.next(
-            self._stream, self._destination
+            self._stream, self._destination, self._source
         )
         self._rest = chunk[size:]
         return chunk[:size]

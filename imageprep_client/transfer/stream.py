@@ -135,7 +135,7 @@ class Streams:
         if self._fanout is not None and source.is_shared:
             store = source.store
             return self._fanout.open(
-                blob, image.registry, lambda: store.fetch(blob)
+                blob, image.registry, str(store), lambda: store.fetch(blob)
             )
         return resume.fetch(
             blob,

@@ -27,8 +27,22 @@ def streams() -> FanOut:
     return streams
 
 
-def opened(streams: FanOut, destination: str) -> base.Content:
-    return streams.open(BLOB.descriptor, destination, BLOB.open)
+def opened(
+    streams: FanOut,
+    destination: str,
+    content: base.Content | None = None,
+    source: str = "s",
+) -> base.Content:
+    return streams.open(
+        BLOB.descriptor, destination, source, lambda: content or BLOB.open()
+    )
+
+
+def breaking(*reads: bytes | Exception) -> mock.Mock:
+    """Content whose reads return, or raise, these."""
+    source: mock.Mock = mock.create_autospec(io.BytesIO, instance=True)
+    source.read.side_effect = reads
+    return source
 
 
 class Waited(Exception):
@@ -85,23 +99,58 @@ def test_idle_stream_is_not_waited_for(
 
 def test_failed_source_is_closed(streams: FanOut) -> None:
     """Also where another destination has not begun to read it."""
-    source = mock.create_autospec(io.BytesIO, instance=True)
-    source.read.side_effect = errors.ServerFault("broken")
+    source = breaking(errors.ServerFault("broken"))
     with (
-        streams.open(BLOB.descriptor, "y", lambda: source) as reader,
+        opened(streams, "y", source) as reader,
         pytest.raises(errors.ServerFault),
     ):
         reader.read()
     source.close.assert_called_once_with()
 
 
+def test_failed_stream_leaves_the_buffer(
+    streams: FanOut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another destination did not begin to read takes no room."""
+    monkeypatch.setattr(fanout, "_BUFFER", len(BLOB.data) + 1)
+    monkeypatch.setattr(fanout, "_GRACE", 0.0)
+    failing = breaking(b"begin", errors.ServerFault("broken"))
+    with (
+        opened(streams, "y", failing) as reader,
+        pytest.raises(errors.ServerFault),
+    ):
+        reader.read()
+    whole = breaking(BLOB.data[:1000], BLOB.data[1000:], b"")
+    with opened(streams, "y", whole) as reader:
+        assert reader.read() == BLOB.data
+    with opened(streams, "x", breaking(AssertionError())) as late:
+        assert late.read() == BLOB.data
+
+
 def test_defect_is_not_the_end(streams: FanOut) -> None:
     """Another destination does not take a part of a blob for all of it."""
-    source = mock.create_autospec(io.BytesIO, instance=True)
-    source.read.side_effect = [b"begin", ZeroDivisionError, ZeroDivisionError]
-    readers = [
-        streams.open(BLOB.descriptor, name, lambda: source) for name in "xy"
-    ]
-    for reader in readers:
+    source = breaking(b"begin", ZeroDivisionError(), ZeroDivisionError())
+    for reader in [opened(streams, name, source) for name in "xy"]:
         with pytest.raises(ZeroDivisionError):
             reader.read()
+
+
+def test_time_of_another_destination(streams: FanOut) -> None:
+    """The time of one is over; the other begins again."""
+    source = breaking(errors.OutOfTime("not done within 1 s"))
+    one, other = [opened(streams, name, source) for name in "xy"]
+    with pytest.raises(errors.OutOfTime):
+        one.read()
+    with pytest.raises(Passed):
+        other.read()
+
+
+def test_source_of_another_destination(streams: FanOut) -> None:
+    """That it lacks the blob says nothing about the own source."""
+    lacking = breaking(errors.NotFound("no such blob"))
+    one = opened(streams, "x", lacking)
+    with opened(streams, "y", source="other") as other:
+        with pytest.raises(errors.NotFound):
+            one.read()
+        with pytest.raises(Passed):
+            other.read()

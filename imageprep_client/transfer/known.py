@@ -111,8 +111,8 @@ class KnownContent:
 class Answers:
     """Results of requests to sources, shared by several destinations.
 
-    Each request is made once, even if its result is an error. Safe for use by
-    several threads.
+    Each request is made once, even if its result is an error; it is made again
+    where the time of an image was over. Safe for use by several threads.
     """
 
     def __init__(self) -> None:
@@ -131,6 +131,9 @@ class Answers:
             if question not in self._answers:
                 try:
                     self._answers[question] = ask()
+                except errors.OutOfTime:
+                    # Another image may have time left for it.
+                    raise
                 except errors.ImagePrepError as error:
                     self._answers[question] = error
             answer = self._answers[question]

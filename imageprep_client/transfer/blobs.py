@@ -317,6 +317,7 @@ class BlobTransfers:
         if exists:
             self._done(copy, image, BlobOutcome.PRESENT)
             return []
+        self._observer.bytes_expected(copy.blob.size)
         return [_Send(copy, images)]
 
     def _postpone(self, copy: BlobCopy, images: Sequence[ImageCopy]) -> bool:

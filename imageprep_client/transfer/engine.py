@@ -174,7 +174,11 @@ def _copy(
         if run.fanout and preflight.blobs:
             run.fanout.begin(
                 preflight.blobs[0].registry,
-                [b.blob.digest for b in preflight.blobs if not b.location],
+                [
+                    b.blob.digest
+                    for b in preflight.blobs
+                    if not (b.location or b.failed)
+                ],
             )
         _Transfer(preflight, run, workers).run()
     if run.checks:

@@ -58,6 +58,10 @@ class Recording(memory.MemoryStore):
         self._log("mount", descriptor.digest)
         return super().mount(descriptor, repository)
 
+    def locate(self, descriptor: Descriptor) -> str | None:
+        self._log("locate", descriptor.digest)
+        return super().locate(descriptor)
+
     def flush(self) -> None:
         self._log("flush", "")
 

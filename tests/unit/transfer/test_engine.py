@@ -210,7 +210,7 @@ def test_needs_no_optional_power(source):
 def test_dry_run_writes_nothing(source, destination):
     """A dry run says what a run would move, and moves nothing."""
     planned = run(copies(source, destination), dry_run=True)
-    assert {c[0] for c in destination.calls} <= {"resolve", "exists"}
+    assert {c[0] for c in destination.calls} <= {"resolve", "exists", "locate"}
     assert {o.outcome for o in planned} == {ImageOutcome.PLANNED}
     done = run(copies(source, destination))
     assert sum(o.copied for o in planned) == sum(o.copied for o in done)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pytest
 
@@ -50,10 +50,12 @@ def copies(
     ]
 
 
-def run(wanted: Sequence[Copy]) -> list[engine.CopyResult]:
+def run(
+    wanted: Sequence[Copy], observer: Recorder | None = None
+) -> list[engine.CopyResult]:
     return engine.copy_all(
         wanted,
-        observer=Recorder(),
+        observer=observer or Recorder(),
         keep_going=True,
         concurrency=8,
         independently=True,
@@ -169,12 +171,31 @@ def test_blob_is_sent_to_several_repositories(
     """Each has all of a blob that the registry has and does not mount."""
     place = stores.Registry("x", Unmountable)
     place.store("c").push(LARGE.descriptor, LARGE.open())
-    assert {r.outcome for r in run(copies(source, [place]))} == {
-        ImageOutcome.COPIED
-    }
+    observer = Recorder()
+    results = run(copies(source, [place]), observer)
+    assert {r.outcome for r in results} == {ImageOutcome.COPIED}
+    assert observer.expected == observer.copied
     for name in "ab":
         with place.store(name).fetch(LARGE.descriptor) as blob:
             assert blob.read() == LARGE.data
+
+
+def test_blobs_of_failed_images_are_not_expected(
+    source: stores.Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No stream waits for a destination that will not read it."""
+    needs: dict[str, Collection[str]] = {}
+
+    def begin(_: object, name: str, digests: Collection[str]) -> None:
+        needs[name] = digests
+
+    monkeypatch.setattr(fanout.FanOut, "begin", begin)
+    good, bad = stores.Registry("good"), stores.Registry("bad")
+    digest = LARGE.descriptor.digest
+    bad.fail("locate", digest, errors.ServerFault("500"))
+    run(copies(source, [bad, good]))
+    assert digest in needs["memory:good"]
+    assert digest not in needs["memory:bad"]
 
 
 def test_missing_image_fails_everywhere(source: stores.Registry) -> None:

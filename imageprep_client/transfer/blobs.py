@@ -234,12 +234,12 @@ class BlobTransfers:
         artifacts = image.lacks(
             copy.blob, error.operation, error.origin, error.cause
         )
-        for digest in artifacts:
+        for digest in artifacts or ():
             self._observer.note(
                 f"{image.copy.name}: artifact {digest} stays behind:"
                 f" {error.cause}"
             )
-        return bool(artifacts)
+        return artifacts is not None
 
     def _bring_to(self, copy: BlobCopy, image: ImageCopy) -> None:
         """Transfer a blob to the repository of this image."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Self
@@ -117,6 +118,7 @@ class ImageCopy:
         self.accepted: str | None = None
         self.sizes: collections.Counter[BlobOutcome] = collections.Counter()
         self.error: errors.CopyError | None = None
+        self._lock = threading.Lock()
 
     @property
     def registry(self) -> str:
@@ -151,11 +153,11 @@ class ImageCopy:
         operation: str,
         origin: errors.Origin,
         cause: errors.ImagePrepError,
-    ) -> Sequence[str]:
+    ) -> Sequence[str] | None:
         """Note that the source cannot provide a blob.
 
-        :returns: the digests of artifacts that stay behind; none: the image
-            itself failed.
+        :returns: the digests of artifacts that now stay behind; None: the
+            image itself failed.
         """
         optional = (
             origin == "source"
@@ -164,9 +166,11 @@ class ImageCopy:
         )
         if not optional:
             self.fail(operation, origin, cause)
-            return ()
-        lost = [a for a in self.attached if blob.digest in a.graph.digests]
-        self.attached = tuple(a for a in self.attached if a not in lost)
+            return None
+        # Threads lack several blobs at the same time, also of one artifact.
+        with self._lock:
+            lost = [a for a in self.attached if blob.digest in a.graph.digests]
+            self.attached = tuple(a for a in self.attached if a not in lost)
         return [artifact.digest for artifact in lost]
 
     @property

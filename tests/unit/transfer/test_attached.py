@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -366,6 +367,28 @@ def test_blob_that_the_image_needs_too(lossy):
     lossy.lost = part.descriptor
     result, _ = copy_one(lossy, ReferrersPolicy.COPY)
     assert result.outcome is ImageOutcome.FAILED
+
+
+class Losing(memory.MemoryStore):
+    """Lacks blobs of an artifact, which two threads ask for at once."""
+
+    lost = threading.Barrier(2, timeout=60)
+
+    def fetch(self, descriptor: Descriptor) -> verify.VerifiedContent:
+        if descriptor in [part.descriptor for part in SBOM.parts]:
+            self.lost.wait()
+            raise errors.NotFound(f"{descriptor.digest}: unknown")
+        return super().fetch(descriptor)
+
+
+def test_artifact_without_several_blobs():
+    """It stays behind once, and the run goes on."""
+    store = Losing(memory.MemoryRegistry("losing"), "a")
+    put(store, IMAGE, "1")
+    put(store, SBOM)
+    result, observer = copy_one(store, ReferrersPolicy.COPY)
+    assert result.outcome is ImageOutcome.COPIED
+    assert len([n for n in observer.notes if "stays behind" in n]) == 1
 
 
 class Choosy(memory.MemoryStore):

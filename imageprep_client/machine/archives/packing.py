@@ -146,7 +146,10 @@ class _Writer:
         # The buffers, used again and again, bound what is read ahead.
         for _ in range(_AHEAD):
             self._free.put(bytearray(CHUNK))
-        threads = [threading.Thread(target=step) for step in steps]
+        # If the second one cannot start, the first one waits for ever.
+        threads = [
+            threading.Thread(target=step, daemon=True) for step in steps
+        ]
         for thread in threads:
             thread.start()
         unpacked = 0
@@ -193,15 +196,16 @@ class _Writer:
 
     def _write(self, packed: queue.Queue[memoryview]) -> None:
         while piece := packed.get():
-            if not self._failure:
-                try:
-                    rest = piece
-                    while rest:
-                        rest = rest[self._file.write(rest) :]
-                except OSError as error:  # raised by `run`
-                    self._failure = error
+            if self._failure:
+                continue
+            try:
+                rest = piece
+                while rest:
+                    rest = rest[self._file.write(rest) :]
                 self.size += len(piece)
                 self._advanced(len(piece))
+            except BaseException as error:  # raised by `run`
+                self._failure = error
 
 
 def _fill(stream: IO[bytes], buffer: bytearray) -> int:

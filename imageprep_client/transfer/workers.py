@@ -187,8 +187,8 @@ class Workers:
                         team.grow(queue.size)
 
         team = _Team(drain, min(self._concurrency, most))
-        team.grow(queue.size)
         try:
+            team.grow(queue.size)
             team.wait()
         except BaseException:
             self.stop()

@@ -315,3 +315,19 @@ def test_signals_that_come_before_the_wait() -> None:
         with pytest.raises(KeyboardInterrupt):
             workers.each(work, [1])
         assert stopped.wait(20)
+
+
+def test_interrupt_while_threads_are_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those that have begun stop, as do those of a part of the run."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workers_module._threads, "run", interrupt)
+    with Workers(2, keep_going=True) as workers:
+        part = Workers(2, keep_going=True, parent=workers)
+        with pytest.raises(KeyboardInterrupt):
+            workers.each(broken, range(2))
+        assert part.stopped

@@ -111,7 +111,7 @@ def test_failed_source_is_closed(streams: FanOut) -> None:
 def test_failed_stream_leaves_the_buffer(
     streams: FanOut, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What another destination did not begin to read takes no room."""
+    """Chunks that another destination did not begin to read take no room."""
     monkeypatch.setattr(fanout, "_BUFFER", len(BLOB.data) + 1)
     monkeypatch.setattr(fanout, "_GRACE", 0.0)
     failing = breaking(b"begin", errors.ServerFault("broken"))

@@ -101,7 +101,7 @@ def test_slow_work_ends_in_time(source: MemoryRegistry) -> None:
 
 
 def test_answer_for_an_image_with_time_left() -> None:
-    """What one image had no time for is asked again for another."""
+    """A question is asked again for an image that has time for it."""
     answers = Answers()
 
     def late() -> str:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 
-from imageprep_client import errors
+from imageprep_client import deadlines, errors
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base
 
@@ -155,6 +155,7 @@ class FanOut:
 
         :param source: the source that the destination wanted.
         :raises Passed: when it was dropped, or another source failed.
+        :raises OutOfTime: when the time of this thread is over.
         """
         with self._lock:
             while True:
@@ -174,6 +175,7 @@ class FanOut:
                     return b""
                 if stream.is_read:
                     stream.changed.wait(_IDLE)
+                    deadlines.check()
                 elif self._has_room(stream):
                     self._read(stream)
                 else:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import threading
 from unittest import mock
 
 import pytest
 
-from imageprep_client import errors
+from imageprep_client import deadlines, errors
 from imageprep_client.stores import base
 from imageprep_client.testing import content
 from imageprep_client.transfer import fanout
@@ -143,6 +144,33 @@ def test_time_of_another_destination(streams: FanOut) -> None:
         one.read()
     with pytest.raises(Passed):
         other.read()
+
+
+def test_time_while_another_destination_reads(
+    streams: FanOut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One whose time is over does not wait for a slow source."""
+    monkeypatch.setattr(fanout, "_IDLE", 0.01)
+    begun, over = threading.Event(), threading.Event()
+
+    def read(_: int) -> bytes:
+        begun.set()
+        over.wait(60)
+        return b""
+
+    slow = breaking()
+    slow.read.side_effect = read
+    one, other = [opened(streams, name, slow) for name in "xy"]
+    thread = threading.Thread(target=one.read)
+    thread.start()
+    assert begun.wait(60)
+    try:
+        with deadlines.within(0.1, "b"), pytest.raises(errors.OutOfTime):
+            other.read()
+        assert thread.is_alive()
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_source_of_another_destination(streams: FanOut) -> None:

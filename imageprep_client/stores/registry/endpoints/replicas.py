@@ -112,6 +112,9 @@ class _Watched(verify.VerifiedContent):
     def read(self, size: int = -1, /) -> bytes:
         try:
             return super().read(size)
+        except errors.OutOfTime:
+            # That says nothing about the replica.
+            raise
         except errors.StoreError:
             self._bad.add(self.verifies.digest)
             raise

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from imageprep_client import errors
 from imageprep_client.stores.registry.auth.credentials import Credentials
+from imageprep_client.stores.registry.blob import Download
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.stores.registry.endpoints.registries_conf import (
@@ -17,7 +19,11 @@ from imageprep_client.stores.registry.endpoints.registries_conf import (
     RegistryTable,
     Source,
 )
-from imageprep_client.stores.registry.endpoints.replicas import Server
+from imageprep_client.stores.registry.endpoints.replicas import (
+    Replica,
+    Server,
+)
+from imageprep_client.stores.registry.repository import RepositoryRequests
 from imageprep_client.stores.registry.session import RegistrySession
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
@@ -348,3 +354,17 @@ def test_a_failure_is_told_once() -> None:
 
 def unreached() -> RegistrySession:
     raise AssertionError
+
+
+def test_time_that_is_over_is_no_failure() -> None:
+    """An image with time left reads the blob from the same mirror."""
+    server = Server(mock.create_autospec(RegistrySession))
+    mirror = Replica(server, mock.create_autospec(RepositoryRequests))
+    stream = mock.create_autospec(Download, instance=True)
+    stream.read.side_effect = errors.OutOfTime("not done within 1 s")
+    with (
+        mirror.content(stream, BLOB.descriptor, "x") as blob,
+        pytest.raises(errors.OutOfTime),
+    ):
+        blob.read()
+    assert mirror.serves(BLOB.descriptor.digest)

@@ -200,7 +200,10 @@ class _Search:
         """Report that an artifact is not copied, or fail.
 
         :raises StoreError: where all that is attached is required.
+        :raises OutOfTime: another image may have time left for it.
         """
+        if isinstance(error, errors.OutOfTime):
+            raise error
         if self._policy is ReferrersPolicy.REQUIRE:
             error.hint = error.hint or _HINT
             raise error

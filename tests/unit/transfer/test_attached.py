@@ -369,6 +369,24 @@ def test_blob_that_the_image_needs_too(lossy):
     assert result.outcome is ImageOutcome.FAILED
 
 
+class Late(Lost):
+    """Has no time left for an artifact."""
+
+    def fetch(self, descriptor: Descriptor) -> verify.VerifiedContent:
+        if descriptor == SBOM.descriptor:
+            raise errors.OutOfTime("not done within 1 s")
+        return super().fetch(descriptor)
+
+
+def test_artifact_that_there_was_no_time_for():
+    """Its absence is no answer for other destinations, which have time."""
+    store = Late(memory.MemoryRegistry("late"), "a")
+    put(store, IMAGE, "1")
+    lose_manifest(store)
+    with pytest.raises(errors.OutOfTime):
+        find(store)
+
+
 class Losing(memory.MemoryStore):
     """Lacks blobs of an artifact, which two threads ask for at once."""
 

@@ -313,7 +313,7 @@ class Uploads:
                     registry, location, state, piece, f"{start}-{end - 1}"
                 )
                 start = end
-        except errors.StoreError:
+        except errors.ImagePrepError:
             self._cancel(registry, location)
             raise
         closing = self._closing(location, state, b"")

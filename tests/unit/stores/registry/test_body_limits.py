@@ -14,6 +14,7 @@ from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import push
 from imageprep_client.transfer import engine
+from imageprep_client.transfer.fanout import Passed
 from tests.recorder import Recorder
 
 SMALL = content.blob("limits", 50_000)
@@ -166,3 +167,26 @@ def test_broken_content_is_not_completed(
         store.push(large.descriptor, io.BytesIO(data))
     assert server.requests("DELETE", "/uploads/")
     assert not server.content.store("ns/name").exists(large.descriptor)
+
+
+class Dropped(io.BytesIO):
+    """Content that the run gives up after a part."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.tell() > LIMIT:
+            raise Passed("dropped")
+        return super().read(size)
+
+
+def test_abandoned_content_leaves_no_upload(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """The registry need not keep what no request completes."""
+    limit(server, LIMIT)
+    large = content.blob("limits", 3 * LIMIT)
+    store = client.destination(server.host, "ns/name")
+    with pytest.raises(errors.ServerFault, match="chunks are tried"):
+        store.push(large.descriptor, large.open())
+    with pytest.raises(Passed):
+        store.push(large.descriptor, Dropped(large.data))
+    assert len(server.requests("DELETE", "/uploads/")) == 1

@@ -187,8 +187,10 @@ class Uploads:
                 else:
                     self._send_whole(registry, state, body)
             except errors.Unreachable as error:
-                state.unanswered = True
-                if error.proxy and registry.traits.body_limit is None:
+                # The source may be out of reach, and not the registry.
+                own = error is not getattr(body, "failure", None)
+                state.unanswered |= own
+                if own and error.proxy and registry.traits.body_limit is None:
                     registry.traits.body_limit = _CHUNK
                 raise
         self._states.pop(expected.digest, None)

@@ -288,3 +288,24 @@ def test_failing_destinations_are_not_empty(
         store.resolve("2")
     assert len(server.requests("HEAD", "/manifests/2")) == 6
     assert len(server.requests()) - before == 6 + more
+
+
+class Unreached(io.BytesIO):
+    """Content of a source whose proxy breaks the connection."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        error = errors.Unreachable("reset")
+        error.proxy = "http://proxy.example"
+        raise error
+
+
+def test_source_that_is_out_of_reach(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """It says nothing about the registry: the next upload is as any other."""
+    store = client.destination(server.host, "ns/name")
+    with pytest.raises(errors.Unreachable):
+        store.push(LARGE.descriptor, Unreached())
+    store.push(LARGE.descriptor, LARGE.open())
+    methods = {request.method for request in server.requests(path="/blobs/")}
+    assert methods == {"POST", "PUT", "DELETE"}

@@ -70,15 +70,15 @@ class TreeCatalog:
             return
         self.prepare()
         index = f"{layout.ROOT}/{layout.MANIFEST}"
-        with disk.reported(self.path):
+        # A thread that fails removes what it has made.
+        with self.listing, disk.reported(self.path):
             is_new = self.tree.status(layout.ROOT) is None
             self.tree.make_directory(layout.ROOT)
             try:
                 if self.tree.regular_size(index) is None:
                     self.tree.put(index, b"{}")
                 if self.tree.regular_size(layout.CATALOG) is None:
-                    with self.listing:
-                        self._begin()
+                    self._begin()
             except OSError:
                 if is_new:
                     self.tree.unlink(index)

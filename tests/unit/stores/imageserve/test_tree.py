@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -62,6 +63,24 @@ class TestOpening:
         with tree.lock(unexpected), pytest.raises(errors.InvalidContent):
             store_suite.push(store, wrong)
         assert not (tree.path / "v2").exists()
+
+    def test_failed_beginning(
+        self, tree: ImageServeTree, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A thread that cannot begin takes nothing from one that can."""
+        other = threading.Thread(target=tree.publish)
+
+        def full(self: object, path: str, data: bytes) -> None:
+            monkeypatch.undo()
+            other.start()
+            other.join(0.2)  # or it waits for this thread
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(layout.TreeDirectory, "put", full)
+        with pytest.raises(errors.NoSpace):
+            tree.publish()
+        other.join()
+        assert (tree.path / "v2" / "index.json").read_bytes() == b"{}"
 
     def test_api_root(self, tree: ImageServeTree) -> None:
         """The root of the API is an empty object."""

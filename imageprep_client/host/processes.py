@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import os
 import platform
+import re
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +24,7 @@ from imageprep_client import errors
 
 #: The variable that a run's processes have in their environment.
 MARK = "IMAGEPREP_RUN"
+_PID = re.compile("[1-9][0-9]{0,8}")
 #: Seconds that killed processes may take to be gone.
 _PATIENCE = 10.0
 #: Seconds that processes which are left alone may take to end.
@@ -144,7 +146,8 @@ class Claim:
     """The identity of a process, in a text that other hosts read as well.
 
     :ivar host: the name of its host, for people.
-    :ivar machine: a digest that tells hosts of one name apart.
+    :ivar machine: a digest that tells hosts of one name apart; empty where
+        nothing does.
     :ivar namespace: that of its number, which a container has of its own.
     """
 
@@ -159,7 +162,7 @@ class Claim:
     def own(cls) -> Self:
         """The claim of this process."""
         return cls(
-            platform.node(),
+            platform.node().encode("ascii", "replace").decode(),
             _machine(),
             _boot(),
             _namespace(),
@@ -170,8 +173,8 @@ class Claim:
     @classmethod
     def parse(cls, text: str) -> Self | None:
         """Read the text of a claim; None when it is none."""
-        fields = text.split("/")
-        if len(fields) != 6 or not (text.isascii() and fields[4].isdigit()):
+        fields = text.rsplit("/", 5)
+        if len(fields) != 6 or not _PID.fullmatch(fields[4]):
             return None
         return cls(*fields)
 
@@ -181,25 +184,32 @@ class Claim:
     @property
     def is_alive(self) -> bool | None:
         """Whether the process runs; None where this host cannot tell."""
-        if self.machine != _machine():
-            return None
         if self.boot != _boot():
-            return False
+            # Containers of several hosts may have one name, and no ID.
+            restarted = self.machine and self.machine == _machine()
+            return False if restarted else None
         if self.namespace != _namespace():
             return None
+        if started := start(int(self.process)):
+            return started == self.started
         try:
-            started = start(int(self.process))
+            os.kill(int(self.process), 0)
         except PermissionError:
             # It exists and hides: /proc is mounted with hidepid.
             return True
-        return started == self.started != ""
+        except ProcessLookupError:
+            pass
+        return False
 
 
 def _machine() -> str:
-    identity = platform.node().encode()
+    """The digest of this host's identity; empty if it has none."""
     with contextlib.suppress(OSError):
-        identity += Path("/etc/machine-id").read_bytes()
-    return hashlib.sha256(identity).hexdigest()[:16]
+        identity = Path("/etc/machine-id").read_bytes().strip()
+        if identity not in (b"", b"uninitialized"):
+            identity += os.fsencode(platform.node())
+            return hashlib.sha256(identity).hexdigest()[:16]
+    return ""
 
 
 def _boot() -> str:
@@ -211,12 +221,14 @@ def _namespace() -> str:
 
 
 def start(process: int) -> str:
-    """The start of a process in ticks; empty if there is no such process.
+    """The start of a process in ticks; empty if none is seen to run.
 
     Together with the PID it identifies a process of this boot.
     """
     try:
         status = Path(f"/proc/{process}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return ""
-    return status.rpartition(")")[2].split()[19]
+    fields = status.rpartition(")")[2].split()
+    # A zombie may stay for good where nobody reaps it.
+    return "" if fields[0] in "ZX" else fields[19]

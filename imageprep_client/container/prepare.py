@@ -128,9 +128,10 @@ def prepare(
         # A plan has all parameters of the table.
         defaults = inputs.catalog.default_parameters() if plan else {}
         values = {**defaults, **result.parameters}
-        error = outputs.write(
+        result = outputs.write(
             request, plan, result, values, vars_text, header, observer
         )
+        error = result.error
     if error is None and result.nothing_done:
         failures = result.all_failures
         error = failures[0]

@@ -151,6 +151,7 @@ class PrepareResult:
     :ivar failures: one error per image that failed.
     :ivar additional_failures: errors of copies to further destinations.
     :ivar carried: the size of the file that has all images; 0: there is none.
+    :ivar plan_changed: whether the parameters were written into a plan.
     :ivar error: why the preparation as a whole failed, or None: tags could
         not be discovered, no registry gave access, or results could not be
         written although all images are in place.
@@ -162,6 +163,7 @@ class PrepareResult:
     additional_failures: Sequence[errors.ImagePrepError] = ()
     error: errors.ImagePrepError | None = None
     carried: int = 0
+    plan_changed: bool = False
 
     @property
     def all_failures(self) -> Sequence[errors.ImagePrepError]:

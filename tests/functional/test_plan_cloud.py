@@ -334,14 +334,17 @@ def test_second_run(
     services: Services, plan: CloudPlan, site: Deployment
 ) -> None:
     """It changes nothing in the plan, and says so."""
-    site.openstack(*plan.words(), stderr=PLAIN)
+    first = site.openstack(*plan.words(), stderr=PLAIN)
     before = plan.state()
-    site.openstack(
+    again = site.openstack(
         *plan.words(),
         stderr=rf"{PLAIN}plan {plan.name}: has these parameters already;"
         rf" nothing [^\n]*{PROGRESS}",
     )
 
+    written = f"parameters written into plan {plan.name}"
+    assert written in first.stderr
+    assert written not in again.stderr
     assert plan.state() == before
     assert plan.listed().count(LISTED) == 1
 

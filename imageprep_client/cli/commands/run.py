@@ -88,7 +88,10 @@ class Run(base.Lister):
             )
         self.summary = output.summary(result.rows, dry_run=dry_run)
         self.next_step = _next_step(
-            parsed_args, bool(result.failures), result.carried
+            parsed_args,
+            bool(result.failures),
+            result.carried,
+            result.plan_changed,
         )
         return output.copies(result.rows)
 
@@ -107,7 +110,10 @@ def _ineffective(
 
 
 def _next_step(
-    parsed_args: argparse.Namespace, failed: bool, carried: int
+    parsed_args: argparse.Namespace,
+    failed: bool,
+    carried: int,
+    plan_changed: bool,
 ) -> str:
     """The files that were written, and the next command."""
     path = parsed_args.output_env_file
@@ -126,7 +132,7 @@ def _next_step(
     if parsed_args.dry_run:
         places.append("nothing was copied; next: run without --dry-run")
         return "; ".join(places)
-    if plan and not carried:
+    if plan_changed:
         places.append(f"parameters written into plan {plan}")
     if carried:
         places.append(

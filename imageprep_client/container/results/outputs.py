@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -96,14 +97,15 @@ def write(
     ceph_vars: str,
     header: Sequence[str],
     observer: Observer,
-) -> errors.ImagePrepError | None:
+) -> PrepareResult:
     """Write the results of a preparation without failures.
 
     :param plan_values: the parameters to write into the plan.
-    :returns: the error if some cannot be written; one does not keep the
-        others from being written.
+    :returns: the result with the error if some cannot be written; one does
+        not keep the others from being written.
     """
     problems: list[errors.ImagePrepError] = []
+    plan_changed = False
     if request.ceph_vars_file:
         _write(request.ceph_vars_file, ceph_vars, problems, mode=0o600)
     if plan is not None and not (request.dry_run or request.carry):
@@ -112,7 +114,8 @@ def write(
         except (errors.PlanError, errors.NoSpace) as error:
             problems.append(error)
         else:
-            if not written.changed:
+            plan_changed = written.changed
+            if not plan_changed:
                 observer.note(
                     f"plan {plan.name}: has these parameters already;"
                     " nothing is written into it"
@@ -123,10 +126,14 @@ def write(
     if request.output_env_file:
         text = parameters.render(result.parameters, header)
         _write(request.output_env_file, text, problems)
-    if not problems or request.dry_run:
-        return problems[0] if problems else None
-    return errors.PartialFailure(
-        "all images are in place, but results could not be written", problems
+    failure: errors.ImagePrepError | None = problems[0] if problems else None
+    if failure and not request.dry_run:
+        failure = errors.PartialFailure(
+            "all images are in place, but results could not be written",
+            problems,
+        )
+    return dataclasses.replace(
+        result, error=failure, plan_changed=plan_changed
     )
 
 

@@ -63,9 +63,11 @@ def documented(
     """The entries of one of the guide's files, with places of the test."""
     blocks = dict(_BLOCK.findall(GUIDE.read_text()))
     text = blocks[name]
+    # The site has the names of the images of this release.
+    assert "# Release: zed\n" in text
     for place, here in (
         ("undercloud.ctlplane:8787", site.destination.host),
-        ("quay.io/tripleomaster", f"{site.source.host}/ns"),
+        ("quay.io/tripleomastercentos9", f"{site.source.host}/ns"),
         ("quay.io/mine", f"{site.source.host}/mine"),
         ("/home/stack", str(site.home)),
     ):

@@ -24,7 +24,7 @@ _COLUMNS = (
     "State",
     "Images",
     "In Place",
-    "To Pull",
+    "Lacked",
     "Free",
     "Seconds",
     "Error",
@@ -118,6 +118,8 @@ class _Preload(base.Lister):
 def _next_step(result: PreloadResult) -> str:
     """The time that a run would take, or the remedy for a failure."""
     if estimate := result.estimate:
+        if not estimate.seconds and not result.failed:
+            return "nothing is missing; nothing was changed"
         waves = wording.counted(estimate.waves, "wave")
         spent = wording.duration(estimate.seconds)
         return (

@@ -57,7 +57,7 @@ class RetryPolicy:
         return Attempts(self)
 
     def repeat(
-        self, work: Callable[[], _T], on: type[errors.ImagePrepError]
+        self, work: Callable[[], _T], *on: type[errors.ImagePrepError]
     ) -> _T:
         """Do the work again while it fails for now with errors of a class.
 
@@ -68,16 +68,7 @@ class RetryPolicy:
             try:
                 return work()
             except on as error:
-                pause = attempts.pause(error)
-                if pause is None:
-                    raise
-                _log.info(
-                    "%s; attempt %d of %d",
-                    error,
-                    attempts.failed + 1,
-                    attempts.limit,
-                )
-            time.sleep(pause)
+                attempts.rest(error, _log_attempt)
 
 
 #: For what must come about.
@@ -85,6 +76,10 @@ PATIENT = RetryPolicy()
 #: For what only looks: an answer within seconds or none. A registry that never
 #: answered is asked once; one that limits requests or stumbles, again.
 BRIEF = RetryPolicy(attempts=3, base=0.25, cap=2.0, patience=5.0, few=1)
+
+
+def _log_attempt(what: str, attempt: int, _: float, limit: int) -> None:
+    _log.info("%s; attempt %d of %d", what, attempt + 1, limit)
 
 
 class Attempts:
@@ -115,6 +110,22 @@ class Attempts:
         pause = self._pause(error)
         error.given_up = error.given_up or (pause is None and may_pass(error))
         return pause
+
+    def rest(
+        self,
+        error: errors.ImagePrepError,
+        retrying: Callable[[str, int, float, int], None],
+    ) -> None:
+        """Wait before the next attempt, or raise the error.
+
+        :param retrying: as that of `Observer`.
+        """
+        pause = self.pause(error)
+        if pause is None:
+            raise error
+        deadlines.check(pause, error)
+        retrying(str(error), self.failed, pause, self.limit)
+        time.sleep(pause)
 
     def _pause(self, error: errors.ImagePrepError) -> float | None:
         self.failed += 1

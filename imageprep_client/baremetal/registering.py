@@ -144,13 +144,7 @@ class _Registrar:
             try:
                 is_new = self._upload(part, fields, identity, count)
             except errors.StoreError as error:
-                pause = attempts.pause(error)
-                if pause is None:
-                    raise
-                self._observer.retrying(
-                    str(error), attempts.failed, pause, attempts.limit
-                )
-                time.sleep(pause)
+                attempts.rest(error, self._observer.retrying)
                 continue
             if is_new:
                 self._retired += whole

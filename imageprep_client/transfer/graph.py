@@ -7,11 +7,10 @@ import dataclasses
 import functools
 import platform as host
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from imageprep_client import deadlines, errors
+from imageprep_client import errors
 from imageprep_client.oci import config as configs
 from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
@@ -225,16 +224,7 @@ def _config(store: base.ReadableStore, config: Descriptor) -> bytes:
 
 def _again(read: Callable[[], T]) -> T:
     """Read something small, again if it was damaged in transit."""
-    attempts = _POLICY.begin()
-    while True:
-        try:
-            return read()
-        except (errors.InvalidContent, errors.ServerFault) as error:
-            pause = attempts.pause(error)
-            if pause is None:
-                raise
-            deadlines.check(pause, error)
-        time.sleep(pause)
+    return _POLICY.repeat(read, errors.InvalidContent, errors.ServerFault)
 
 
 def choose(index: Manifest, wanted: Platform) -> Descriptor:

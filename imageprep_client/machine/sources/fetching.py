@@ -7,7 +7,6 @@ import email.utils
 import errno
 import re
 import socket
-import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -94,13 +93,7 @@ class Fetcher:
             except errors.StoreError as error:
                 if advanced():
                     attempts.progressed()
-                pause = attempts.pause(error)
-                if pause is None:
-                    raise
-                self._observer.retrying(
-                    str(error), attempts.failed, pause, attempts.limit
-                )
-                time.sleep(pause)
+                attempts.rest(error, self._observer.retrying)
 
     @contextlib.contextmanager
     def _named(self, shown: str) -> Iterator[None]:

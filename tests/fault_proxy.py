@@ -10,13 +10,13 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Self
 
-from imageprep_client.testing.faults import Fault, Faults
+from imageprep_client.testing.faults import Failing, Fault, Faults
 
 #: Of one connection only.
 _HOP = frozenset({"connection", "keep-alive", "transfer-encoding"})
 
 
-class FaultProxy:
+class FaultProxy(Failing):
     """Serves from its creation until it is closed.
 
     Of the faults it knows those with a status, `reset`, `truncate`,
@@ -34,7 +34,7 @@ class FaultProxy:
         faults: Sequence[Fault] = (),
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.faults = Faults(faults)
+        super().__init__(Faults(faults))
         self.target = target
         self.silent = threading.Event()
         self.closed = threading.Event()

@@ -6,7 +6,10 @@ import dataclasses
 import random
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Concatenate, ParamSpec
+
+_P = ParamSpec("_P")
 
 
 @dataclasses.dataclass
@@ -108,3 +111,24 @@ class Faults:
                 if self._random.random() < fault.chance:
                     return fault
         return None
+
+
+def _with_fields_of(
+    fault: Callable[_P, Fault],
+) -> Callable[Concatenate[Failing, _P], None]:
+    def fail(
+        server: Failing, /, *values: _P.args, **fields: _P.kwargs
+    ) -> None:
+        server.faults.add(fault(*values, **fields))
+
+    return fail
+
+
+class Failing:
+    """A server with faults."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.faults = faults
+
+    #: From now on, a `Fault` with these fields goes wrong, too.
+    fail = _with_fields_of(Fault)

@@ -5,7 +5,7 @@ discovery, content management - over HTTP on a free port of this host::
 
     with RegistryServer() as registry:
         registry.content.store("ns/name")      # fill it, look into it
-        registry.faults.add(Fault(path="/blobs/", status=503))
+        registry.fail(path="/blobs/", status=503)
         ...                                    # speak to registry.host
         assert registry.requests("GET", "/manifests/")
 """
@@ -33,7 +33,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.testing.answers import Answered, Answering
 from imageprep_client.testing.answers import Behaviour as Behaviour
-from imageprep_client.testing.faults import Fault, Faults
+from imageprep_client.testing.faults import Failing, Fault, Faults
 from imageprep_client.testing.gate import Open
 
 _PATH = re.compile(
@@ -52,7 +52,7 @@ class LoggedRequest:
     headers: Mapping[str, str]
 
 
-class RegistryServer:
+class RegistryServer(Failing):
     """The registry; it serves from its creation until it is closed.
 
     :param content: what it has, by default nothing.
@@ -76,7 +76,7 @@ class RegistryServer:
     ) -> None:
         self.content = content or MemoryRegistry()
         self.behaviour = behaviour or Behaviour()
-        self.faults = Faults(faults, seed)
+        super().__init__(Faults(faults, seed))
         self.gate = gate or Open()
         self.log: list[LoggedRequest] = []
         self.connections = 0

@@ -12,7 +12,6 @@ import yaml
 
 from imageprep_client.oci import mediatypes
 from imageprep_client.testing import content
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from tests.functional import base
 
@@ -95,14 +94,8 @@ def serve(
     if not isinstance(body, bytes):
         body = json.dumps(document).encode()
     headers = {"Content-Type": media_type, "Docker-Content-Digest": None}
-    registry.faults.add(
-        Fault(
-            path="/manifests/",
-            status=200,
-            headers=headers,
-            body=body,
-            times=None,
-        )
+    registry.fail(
+        path="/manifests/", status=200, headers=headers, body=body, times=None
     )
     return registry
 
@@ -213,7 +206,7 @@ def test_configs_are_hashed(victim: Victim, evil: RegistryServer) -> None:
         store.push(piece.descriptor, piece.open())
     store.tag(image.descriptor, "1")
     config = image.parts[-1].descriptor
-    evil.faults.add(Fault("GET", config.digest, corrupt=3, times=None))
+    evil.fail("GET", config.digest, corrupt=3, times=None)
     victim.run(evil, 1, r"(?s).*digest is sha256:\w+, expected.*")
     assert config.digest not in {
         path.name for path in Path(victim.tree).rglob("*")

@@ -21,7 +21,6 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base as stores
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Bearer, Open
 from imageprep_client.testing.registry import Behaviour, RegistryServer
 from imageprep_client.testing.streams import put
@@ -412,7 +411,7 @@ def test_delete_where_it_is_refused(openstack: base.OpenStack) -> None:
     with RegistryServer() as server:
         fill(server.content.store(NAME))
         said = b'{"errors": [{"message": "in read-only mode"}]}'
-        server.faults.add(Fault(method="DELETE", status=405, body=said))
+        server.fail(method="DELETE", status=405, body=said)
         openstack(
             *(*DELETE, f"{server.host}/{NAME}:17.1", "-y"),
             status=2,

@@ -7,7 +7,6 @@ import types
 import pytest
 
 from imageprep_client import retry
-from imageprep_client.testing.faults import Fault
 from tests import mixed_faults
 from tests.functional import base
 
@@ -44,9 +43,7 @@ def test_an_image_that_takes_too_long(
     with mixed_faults.site(rate=0, stall=0, seed=0, images=2) as site:
         prepare(openstack, site)
         for server in site.servers:
-            server.faults.add(
-                Fault(method, f"image-00.*{path}", status=503, times=None)
-            )
+            server.fail(method, f"image-00.*{path}", status=503, times=None)
         openstack(
             *(*RUN, "--keep-going", "--image-timeout", "30"),
             status=1,

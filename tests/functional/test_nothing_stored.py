@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Bearer
 from imageprep_client.testing.registry import RegistryServer
 from tests.functional import deployment
@@ -42,7 +41,7 @@ def holds_any(server: RegistryServer, site: Deployment) -> bool:
 def refuse(
     server: RegistryServer, method: str, path: str, status: int
 ) -> None:
-    server.faults.add(Fault(method, path, status=status, times=None))
+    server.fail(method, path, status=status, times=None)
 
 
 def push(site: Deployment, destination: RegistryServer, status: int) -> str:

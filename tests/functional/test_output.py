@@ -14,7 +14,6 @@ import sys
 import pyte
 import pytest
 
-from imageprep_client.testing.faults import Fault
 from tests.functional import base, deployment
 
 COMMAND = (
@@ -102,9 +101,7 @@ def test_one_line_of_progress_on_a_terminal(openstack: base.OpenStack) -> None:
     """A slow run in a narrow terminal shows one line, and clears it."""
     columns = 60
     with deployment.deployed(openstack) as site:
-        site.registry.faults.add(
-            Fault("GET", "/blobs/sha256:", delay=1.5, times=6)
-        )
+        site.registry.fail("GET", "/blobs/sha256:", delay=1.5, times=6)
         words = site.words("--image-serve", "tree")
         program = pathlib.Path(sys.executable).with_name("openstack")
         pid, terminal = pty.fork()

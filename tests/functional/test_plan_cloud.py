@@ -373,7 +373,7 @@ def test_cached_parameters_that_stay(
     services = plan.services
     assert services.ask_swift("PUT", f"{plan.name}/__cache__/{place}").ok
     path = rf"/AUTH_\w+/__cache__/{place}"
-    faulty.faults.add(Fault("DELETE", path, status=status, times=None))
+    faulty.fail("DELETE", path, status=status, times=None)
     retried = r"((Failure|Retriable)[^\n]*Retrying[^\n]*\s*)*"
     site.openstack(
         *plan.words("--output-env-file", "out.yaml"),
@@ -625,7 +625,7 @@ def test_lock_that_stays(
     faulty: FaultProxy, plan: CloudPlan, site: Deployment
 ) -> None:
     """The parameters are written; the message says that others wait."""
-    faulty.faults.add(Fault("DELETE", "/lock", times=None, status=403))
+    faulty.fail("DELETE", "/lock", times=None, status=403)
     site.openstack(
         *plan.words(),
         stderr=rf"{PLAIN}plan {plan.name}: \.image-prepare/lock: [^\n]*"
@@ -697,7 +697,7 @@ def test_interrupted_reading(
 ) -> None:
     """Nobody waits for an object store that does not answer."""
     before = plan.state()
-    faulty.faults.add(Fault("GET", path, times=None, delay=SILENCE))
+    faulty.fail("GET", path, times=None, delay=SILENCE)
     status, stderr = interrupt(
         faulty, site.openstack, number, plan.words("--report", "report.json")
     )
@@ -714,9 +714,7 @@ def test_interrupted_listing(
     faulty: FaultProxy, plan: CloudPlan, site: Deployment, method: str
 ) -> None:
     """Also while it is asked for several plans at once."""
-    faulty.faults.add(
-        Fault(method, f"/{plan.name}", times=None, delay=SILENCE)
-    )
+    faulty.fail(method, f"/{plan.name}", times=None, delay=SILENCE)
     status, stderr = interrupt(
         *(faulty, site.openstack, signal.SIGINT),
         ("image-prepare", "plan", "list"),
@@ -732,11 +730,9 @@ def test_interrupted_writing(
 ) -> None:
     """The lock is given back, or else it is told that others wait."""
     before = plan.state()
-    faulty.faults.add(
-        Fault("PUT", "containers-def", times=None, delay=SILENCE)
-    )
+    faulty.fail("PUT", "containers-def", times=None, delay=SILENCE)
     if locked:
-        faulty.faults.add(Fault("DELETE", "/lock", times=None, delay=SILENCE))
+        faulty.fail("DELETE", "/lock", times=None, delay=SILENCE)
     status, stderr = interrupt(
         faulty, site.openstack, signal.SIGINT, plan.words()
     )
@@ -769,7 +765,7 @@ def test_it_is_told_in_what_request(
     faulty: FaultProxy, plan: CloudPlan, site: Deployment
 ) -> None:
     """An error of the store names the object, the request and the status."""
-    faulty.faults.add(Fault("GET", "images.yaml", times=None, status=403))
+    faulty.fail("GET", "images.yaml", times=None, status=403)
     done = site.openstack(*plan.words(), status=2, stderr=".*")
 
     assert re.fullmatch(

@@ -7,7 +7,6 @@ import json
 import pytest
 
 from imageprep_client.testing import content
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
 from tests.functional import base
@@ -86,7 +85,7 @@ def test_plan_and_a_busy_registry(openstack: base.OpenStack) -> None:
     home = openstack.home
     with RegistryServer() as registry:
         put(registry.content.store("ns/nova"), content.image("nova"), "1")
-        registry.faults.add(Fault("", "/manifests/", status=429))
+        registry.fail("", "/manifests/", status=429)
         (home / "list").write_text(f"{registry.host}/ns/nova:1\n")
         (home / "hosts").write_text("[a]\nh1 ansible_connection=local\n")
         (row,) = openstack.json(

@@ -12,7 +12,6 @@ from imageprep_client.client import stores as opening
 from imageprep_client.host import undercloud
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
@@ -112,7 +111,7 @@ def test_refused(
 ) -> None:
     """A registry that takes nothing was not changed."""
     with RegistryServer() as other:
-        other.faults.add(Fault("POST", status=status, times=None))
+        other.fail("POST", status=status, times=None)
         openstack(
             *("image-prepare", "push", "--registry-url", other.host),
             f"{source.host}/{NAME}:17.1",

@@ -13,7 +13,6 @@ from pathlib import Path
 from imageprep_client.container.request import PrepareResult, Row
 from imageprep_client.container.results import html
 from imageprep_client.observer import ImageOutcome
-from imageprep_client.testing.faults import Fault
 from tests.functional.deployment import Deployment
 
 TREE = ("--image-serve", "tree")
@@ -89,8 +88,8 @@ def browse(page: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_page_of_a_run(site: Deployment) -> None:
     """Totals, the registry's bar, outcomes, causes and slowest images."""
-    site.registry.faults.add(
-        Fault("", "/openstack-nova-api/manifests/", status=404, times=None)
+    site.registry.fail(
+        "", "/openstack-nova-api/manifests/", status=404, times=None
     )
     words = (*TREE, "--keep-going", "--report-html", "report.html")
     done = site.run(*words, status=1, stderr=".*1 of 3 images failed.*")

@@ -206,9 +206,7 @@ def test_dry_run(site: Deployment) -> None:
 @pytest.mark.parametrize("status", [429, 503])
 def test_dry_run_and_a_busy_registry(site: Deployment, status: int) -> None:
     """A registry that wants fewer requests is asked again."""
-    site.registry.faults.add(
-        Fault("", "/openstack-nova-api/manifests/", status=status)
-    )
+    site.registry.fail("", "/openstack-nova-api/manifests/", status=status)
     rows = site.rows(*TREE, "--dry-run", stderr="[^\n]*; attempt 2 of 3[^\n]*")
 
     assert {row["Outcome"] for row in rows} == {"planned"}
@@ -322,9 +320,7 @@ def _break(site: Deployment) -> None:
         if image.repository == "ns/openstack-nova-api"
     )
     digest = image.blobs[-1].descriptor.digest
-    site.registry.faults.add(
-        Fault("GET", f"/blobs/{digest}", status=404, times=None)
-    )
+    site.registry.fail("GET", f"/blobs/{digest}", status=404, times=None)
 
 
 #: Whether bytes of other images travelled before the failure.

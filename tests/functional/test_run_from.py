@@ -17,7 +17,6 @@ from imageprep_client.heat.parameters import INSECURE_REGISTRIES
 from imageprep_client.stores import verify
 from imageprep_client.stores.base import ReadableStore
 from imageprep_client.testing import content, images, streams
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from tests import programs
 from tests.functional import base, deployment
@@ -205,11 +204,9 @@ def test_signatures_of_the_registry_are_carried(site: Deployment) -> None:
     for path, signatures in ((digest, [entry]), ("", [])):
         answer = json.dumps({"signatures": signatures}).encode()
         path = f"^/extensions/v2/.*{path}"
-        site.registry.faults.add(
-            Fault(path=path, status=200, body=answer, times=None)
-        )
+        site.registry.fail(path=path, status=200, body=answer, times=None)
     mark = {"X-Registry-Supports-Signatures": "1"}
-    site.registry.faults.add(Fault(path="/v2/", headers=mark, times=None))
+    site.registry.fail(path="/v2/", headers=mark, times=None)
     archive = carry(site, "carried.tar")
     with tarfile.open(archive) as members:
         (name,) = (n for n in members.getnames() if n.startswith("signature"))

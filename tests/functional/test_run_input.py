@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from imageprep_client.stores.imageserve.catalog import TreeCatalog
-from imageprep_client.testing.faults import Fault
 from tests.functional import base, deployment
 from tests.functional.deployment import Deployment
 from tests.mounts import small_disk
@@ -491,8 +490,8 @@ def test_dry_run_without_its_destination(site: Deployment) -> None:
 @pytest.mark.parametrize("push", [deployment.UNDERCLOUD, False])
 def test_missing_image(site: Deployment, push: str | bool) -> None:
     """An image that is not there is named; nothing changed, exit 2."""
-    site.registry.faults.add(
-        Fault("", "/openstack-nova-api/manifests/", status=404, times=None)
+    site.registry.fail(
+        "", "/openstack-nova-api/manifests/", status=404, times=None
     )
     before = site.files()
     site.environment(site.entry(push_destination=push))
@@ -551,8 +550,8 @@ def test_all_images_missing(site: Deployment) -> None:
 def test_missing_label(site: Deployment) -> None:
     """The image, the label, and the labels that there are, exit 2."""
     for name in deployment.NAMES:
-        site.registry.faults.add(
-            Fault("", f"{name}/manifests/current", status=404, times=None)
+        site.registry.fail(
+            "", f"{name}/manifests/current", status=404, times=None
         )
         store = site.registry.content.store(f"ns/openstack-{name}")
         store.tag(store.resolve("17.1"), "newest")

@@ -13,7 +13,6 @@ import pytest
 import yaml
 
 from imageprep_client.testing import content
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Bearer
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
@@ -50,9 +49,7 @@ def source() -> Iterator[RegistryServer]:
             path = f"/v2/{NAME}/blobs/{part.descriptor.digest}"
             query = f"X-Amz-Signature={SIGNATURE}"
             headers = {"Location": f"{storage.url}{path}?{query}"}
-            server.faults.add(
-                Fault("GET", path, status=307, headers=headers, times=None)
-            )
+            server.fail("GET", path, status=307, headers=headers, times=None)
         yield server
 
 

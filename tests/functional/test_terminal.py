@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from imageprep_client.testing import content, images
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
 from tests import inventory_nodes, programs
@@ -88,7 +87,7 @@ def test_slow_copy(openstack: base.OpenStack, terminal: Terminal) -> None:
     with RegistryServer() as source:
         image = content.image("api", [content.blob("api", 200_000)])
         put(source.content.store("ns/api"), image, "1")
-        source.faults.add(Fault("GET", "/blobs/", times=None, drip=0.02))
+        source.fail("GET", "/blobs/", times=None, drip=0.02)
         words = [str(PROGRAM), "-v", "image-prepare", "push"]
         words += [f"{source.host}/ns/api:1", "--registry-url", "oci:layout"]
         words += ["-f", "value", "-c", "Outcome"]

@@ -12,7 +12,6 @@ import pytest
 from imageprep_client.host import undercloud
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import images
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Open
 from imageprep_client.testing.registry import Behaviour, RegistryServer
 from tests.functional import base, deployment
@@ -279,9 +278,7 @@ def test_prune_registry_that_stops(openstack: base.OpenStack) -> None:
         (openstack.home / "env.yaml").write_text(
             f"parameter_defaults: {{A: '{registry.host}/z:1'}}"
         )
-        registry.faults.add(
-            Fault("DELETE", "/v2/ns/compute/", status=403, times=None)
-        )
+        registry.fail("DELETE", "/v2/ns/compute/", status=403, times=None)
         found = openstack.json(
             *PRUNE,
             *("--registry-url", registry.host),
@@ -301,7 +298,7 @@ def test_prune_registry_that_refuses(openstack: base.OpenStack) -> None:
         )
         keep = images.random_image("k", repository="ns/kept", tags=["1"])
         images.write([keep], registry.content.store)
-        registry.faults.add(Fault("DELETE", status=403, times=None))
+        registry.fail("DELETE", status=403, times=None)
         openstack(
             *PRUNE,
             *("--registry-url", registry.host),

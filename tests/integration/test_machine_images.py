@@ -26,7 +26,6 @@ from imageprep_client.machine.replacement import journal
 from imageprep_client.machine.roots import MachineRoot
 from imageprep_client.observer import Observer
 from imageprep_client.programs import btrfs, lxc
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.transfer import engine
 from tests import machines, mounts, programs, servers
@@ -471,9 +470,7 @@ def test_registry_that_refuses_a_look(tmp_path: Path) -> None:
     machines.container(tmp_path)
     with RegistryServer() as registry:
         for method in ("GET", "HEAD"):
-            registry.faults.add(
-                Fault(method, "/manifests/", status=401, times=None)
-            )
+            registry.fail(method, "/manifests/", status=401, times=None)
         exported = export(tmp_path, f"{registry.host}/m/utility:1")
         store = registry.content.store("m/utility")
         assert store.resolve("1").digest == exported.digest

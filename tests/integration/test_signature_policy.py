@@ -456,9 +456,7 @@ def test_signatures_of_the_registry(
             ).decode(),
         }
         body = json.dumps({"signatures": [kept]}).encode()
-        server.faults.add(
-            Fault(path="^/extensions/v2/", status=200, body=body, times=None)
-        )
+        server.fail(path="^/extensions/v2/", status=200, body=body, times=None)
         assert site.both(vendor) is (user == "vendor")
 
 

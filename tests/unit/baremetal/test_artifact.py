@@ -22,7 +22,6 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from tests import disk_bytes
 
@@ -74,7 +73,7 @@ def test_second_architecture(store: _Interrupted, tmp_path: Path) -> None:
 def test_head_is_refused(tmp_path: Path, status: int) -> None:
     """Entries stay in a registry that refuses HEAD and allows GET."""
     with RegistryServer() as server, RegistryClient() as client:
-        server.faults.add(Fault("HEAD", status=status, times=None))
+        server.fail("HEAD", status=status, times=None)
         for architecture in ("arm64", "amd64"):
             store = client.destination(server.host, "os/base")
             files = [disk(tmp_path, architecture)]

@@ -23,7 +23,6 @@ from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from tests import tripleo_tree
 from tests.recorder import Recorder
@@ -473,7 +472,7 @@ def test_attempts_at_what_fails(
     server: RegistryServer, remote: sites.Remote, path: str, name: str
 ) -> None:
     """A request that a registry fails is repeated by one set of attempts."""
-    server.faults.add(Fault("GET", path, status=500, times=None))
+    server.fail("GET", path, status=500, times=None)
     assert sites.found(remote) == {("ns/a", name, "unreadable")}
     # The request that is sent ahead is not counted.
     assert len(server.requests("GET", path)) <= 4
@@ -489,9 +488,7 @@ def test_no_list_of_referrers(
     """
     notes = Recorder()
     sites.add(server.content.store("ns/b"), IMAGE, "1")
-    server.faults.add(
-        Fault("GET", "/referrers/", status=status, body=b"{}", times=None)
-    )
+    server.fail("GET", "/referrers/", status=status, body=b"{}", times=None)
     assert not sites.verify(remote, observer=notes).problems
     (warning,) = notes.warnings
     assert "that only such a list names are left out in 2 of 2" in warning
@@ -510,7 +507,7 @@ def _signature_of_notation(server: RegistryServer) -> str:
     digest = content.blob("signature").descriptor.digest
     entry = {"mediaType": kind, "digest": digest, "size": 9}
     body = json.dumps({"manifests": [entry]}).encode()
-    server.faults.add(Fault("GET", "/referrers/", body=body, times=None))
+    server.fail("GET", "/referrers/", body=body, times=None)
     return f"@{digest}"
 
 
@@ -535,7 +532,7 @@ def test_list_of_referrers_that_breaks_off(
     """A list whose next page is elsewhere is a problem, and no warning."""
     notes = Recorder()
     link = {"Link": "<https://elsewhere.example.com/>; rel=next"}
-    server.faults.add(Fault("GET", "/referrers/", headers=link, times=None))
+    server.fail("GET", "/referrers/", headers=link, times=None)
     problem = ("ns/a", f"referrers/{DIGEST}", "corrupt")
     assert sites.found(remote, observer=notes) == {problem}
     assert not notes.warnings
@@ -545,8 +542,8 @@ def test_damaged_content_that_becomes_unreadable(
     server: RegistryServer, remote: sites.Remote
 ) -> None:
     """A second look that finds another problem takes none back."""
-    server.faults.add(Fault("GET", "/manifests/", corrupt=5, times=4))
-    server.faults.add(Fault("GET", "/manifests/", status=500, times=None))
+    server.fail("GET", "/manifests/", corrupt=5, times=4)
+    server.fail("GET", "/manifests/", status=500, times=None)
     assert sites.found(remote) == {("ns/a", "1", "unreadable")}
 
 
@@ -605,7 +602,7 @@ def test_blobs_that_a_registry_lost(
     only its cache knows, and sends nothing.
     """
     digest = LAYER.descriptor.digest
-    server.faults.add(Fault(method, digest, times=None, **fault))
+    server.fail(method, digest, times=None, **fault)
     assert sites.found(remote) == {("ns/a", digest, "unreadable")}
 
 

@@ -276,7 +276,7 @@ def test_faults_of_connections(server: RegistryServer, fault: Fault) -> None:
 
 def test_corruption(server: RegistryServer) -> None:
     """One byte is changed, no more."""
-    server.faults.add(Fault(corrupt=7))
+    server.fail(corrupt=7)
     path = f"{NAME}/blobs/{BLOB.descriptor.digest}"
     _, _, body = ask(server, "GET", path)
     assert digests.of(body) != BLOB.descriptor.digest
@@ -285,7 +285,7 @@ def test_corruption(server: RegistryServer) -> None:
 
 def test_delay(server: RegistryServer) -> None:
     """An answer can take its time."""
-    server.faults.add(Fault(delay=0.05))
+    server.fail(delay=0.05)
     start = time.monotonic()
     ask(server, "GET", "/v2/")
     assert time.monotonic() - start >= 0.05

@@ -8,7 +8,7 @@ import pytest
 
 from imageprep_client.observer import ImageOutcome, Observer, Phase
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.testing import content, faults, images, registry
+from imageprep_client.testing import content, images, registry
 from imageprep_client.testing.streams import put
 from imageprep_client.transfer import engine
 from imageprep_client.transfer.copies import Copy
@@ -86,9 +86,7 @@ def test_a_failed_image_holds_no_other_up(
     source: registry.RegistryServer, target: registry.RegistryServer
 ) -> None:
     """A layer that was to be mounted from it is sent."""
-    target.faults.add(
-        faults.Fault("PUT", "/v2/ns/i00/manifests/", status=403, times=None)
-    )
+    target.fail("PUT", "/v2/ns/i00/manifests/", status=403, times=None)
     first, *others = copied(source, target, keep_going=True)
     assert first.outcome is ImageOutcome.FAILED
     assert {r.outcome for r in others} == {ImageOutcome.COPIED}
@@ -126,9 +124,7 @@ def test_small_blobs_are_not_looked_for(
     put(source.content.store("ns/name"), image, "tag")
     put(target.content.store("ns/name"), content.image("older"), "tag")
     size = {"Content-Length": str(image.parts[0].descriptor.size)}
-    target.faults.add(
-        faults.Fault("HEAD", "/blobs/", status=200, headers=size, times=None)
-    )
+    target.fail("HEAD", "/blobs/", status=200, headers=size, times=None)
     with RegistryClient() as client:
         engine.copy(
             client.store(source.host, "ns/name"),

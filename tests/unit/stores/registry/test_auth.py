@@ -325,9 +325,7 @@ _EXPIRED = json.dumps(
 def expire(server: RegistryServer, method: str, times: int | None) -> None:
     """Answer so many requests as ECR Public does; HEAD has no body."""
     body = b"" if method == "HEAD" else _EXPIRED
-    server.faults.add(
-        Fault(method, "/v2/.", status=400, body=body, times=times)
-    )
+    server.fail(method, "/v2/.", status=400, body=body, times=times)
 
 
 def test_expired_tokens_of_ecr_public_at_a_push(
@@ -393,7 +391,7 @@ def test_token_expires_within_a_stream(make_client: MakeClient) -> None:
         blob = content.blob("long", 3_000_000)
         server.content.store("ns/name").push(blob.descriptor, blob.open())
         store = opened(make_client, server)
-        server.faults.add(Fault("GET", "/blobs/", skip=1, truncate=1_500_000))
+        server.fail("GET", "/blobs/", skip=1, truncate=1_500_000)
         with store.fetch(blob.descriptor) as stream:
             start = stream.read(1000)
             gate.revoke()
@@ -409,16 +407,14 @@ def test_token_expires_before_a_stream_is_sent(
         blob = content.blob("long", 3_000_000)
         store = opened(make_client, server)
         store.exists(blob.descriptor)
-        server.faults.add(
-            Fault(
-                "PUT",
-                status=401,
-                headers={
-                    "WWW-Authenticate": gate.challenge(
-                        server.url, "repository:ns/name:push"
-                    )
-                },
-            )
+        server.fail(
+            "PUT",
+            status=401,
+            headers={
+                "WWW-Authenticate": gate.challenge(
+                    server.url, "repository:ns/name:push"
+                )
+            },
         )
         with pytest.raises(errors.ServerFault) as caught:
             store.push(blob.descriptor, blob.open())
@@ -456,7 +452,7 @@ def test_basic_credentials_may_lack_a_permission(
 ) -> None:
     """Without tokens, a wrong password and a missing permission look alike."""
     with RegistryServer(gate=Basic("me", PASSWORD)) as server:
-        server.faults.add(Fault("POST", status=403, times=None))
+        server.fail("POST", status=403, times=None)
         store = with_password(make_client, server).destination(
             server.host, "ns/name"
         )
@@ -516,7 +512,7 @@ def test_wrong_passwords_are_sent_once_without_tokens(
 def test_passwords_for_some_repositories_only(make_client: MakeClient) -> None:
     """They are not held against what all of a registry wants."""
     with filled(Basic("me", PASSWORD)) as server:
-        server.faults.add(Fault(path="^/v2/$", status=401, times=None))
+        server.fail(path="^/v2/$", status=401, times=None)
         client = with_password(make_client, server, key="/ns")
         found = client.store(server.host, "ns/name").resolve("latest")
         assert found == IMAGE.descriptor
@@ -532,7 +528,7 @@ def test_version_checks_that_do_not_tell(
     again a few times while it fails for now.
     """
     with filled(Basic("me", PASSWORD)) as server:
-        server.faults.add(Fault(path="^/v2/$", status=status, times=None))
+        server.fail(path="^/v2/$", status=status, times=None)
         found = opened(make_client, server)
         for _ in range(5):
             assert found.resolve("latest") == IMAGE.descriptor
@@ -560,7 +556,7 @@ def test_wrong_passwords_that_no_check_tells(
     """
     with RegistryServer(gate=Basic("me", PASSWORD)) as server:
         if status:
-            server.faults.add(Fault(path="^/v2/$", status=status, times=None))
+            server.fail(path="^/v2/$", status=status, times=None)
         client = with_password(make_client, server, "another", key=key)
         for number in range(20):
             with pytest.raises(errors.AccessDenied) as caught:
@@ -579,7 +575,7 @@ def test_version_checks_that_tell_later(
     with or without a challenge, is not, and nothing else is sent with it.
     """
     with RegistryServer(gate=Basic("me", PASSWORD)) as server:
-        server.faults.add(Fault(path="^/v2/$", status=status))
+        server.fail(path="^/v2/$", status=status)
         client = with_password(make_client, server, "another")
         for name in ("ns/1", "ns/2", "ns/3"):
             with pytest.raises(errors.AccessDenied):
@@ -668,9 +664,7 @@ def test_other_refusals_of_tokens(
 ) -> None:
     """They say nothing about the password, which is sent for all images."""
     with filled(Bearer("me", PASSWORD)) as server:
-        server.faults.add(
-            Fault("GET", "/token.*private", status=status, times=None)
-        )
+        server.fail("GET", "/token.*private", status=status, times=None)
         client = with_password(make_client, server)
         for number in range(5):
             private = client.store(server.host, f"ns/private{number}")
@@ -766,7 +760,7 @@ def test_challenge_of_the_version_check(
 ) -> None:
     """A registry may refuse or hide an image without saying how to log in."""
     with filled(gate) as server:
-        server.faults.add(Fault(path="/manifests/", status=status))
+        server.fail(path="/manifests/", status=status)
         store = opened(make_client, server)
         assert store.resolve("latest") == IMAGE.descriptor
         assert len(version_checks(server)) == 1
@@ -778,8 +772,8 @@ def test_version_check_that_fails_for_now(
 ) -> None:
     """It is repeated, and the image that is hidden is not taken for absent."""
     with filled(gate) as server:
-        server.faults.add(Fault(path="/manifests/", status=404, times=2))
-        server.faults.add(Fault(path="^/v2/$", status=status))
+        server.fail(path="/manifests/", status=404, times=2)
+        server.fail(path="^/v2/$", status=status)
         store = opened(make_client, server)
         assert store.resolve("latest") == IMAGE.descriptor
         assert len(version_checks(server)) == 2
@@ -868,8 +862,8 @@ def test_credentials_for_another_port(
 def test_forbidden(server: RegistryServer, client: RegistryClient) -> None:
     """A 403 is a refusal, too."""
     body = b'{"errors": [{"code": "DENIED", "message": "denied here"}]}'
-    server.faults.add(Fault("HEAD", status=403, times=None))
-    server.faults.add(Fault("GET", status=403, body=body, times=None))
+    server.fail("HEAD", status=403, times=None)
+    server.fail("GET", status=403, body=body, times=None)
     with pytest.raises(errors.AccessDenied, match="denied here"):
         client.store(server.host, "ns/name").resolve("latest")
 
@@ -894,7 +888,7 @@ def test_unusable_tokens(make_client: MakeClient, body: bytes) -> None:
     It is requested a few times only, and once if it is too long.
     """
     with RegistryServer(gate=Bearer(anonymous=True)) as server:
-        server.faults.add(Fault(path="/token", body=body, times=None))
+        server.fail(path="/token", body=body, times=None)
         client = make_client(policy=RetryPolicy(attempts=12, base=0))
         with pytest.raises(errors.ServerFault, match=server.host):
             client.store(server.host, "ns/name").resolve("latest")
@@ -923,13 +917,11 @@ def test_failing_token_servers(
         RegistryServer(gate=Bearer(anonymous=True)) as server,
         RegistryServer() as elsewhere,
     ):
-        server.faults.add(
-            Fault(
-                path="/token",
-                status=status,
-                headers={"Location": f"{elsewhere.url}/token"},
-                times=None,
-            )
+        server.fail(
+            path="/token",
+            status=status,
+            headers={"Location": f"{elsewhere.url}/token"},
+            times=None,
         )
         with pytest.raises(expected, match="no token"):
             make_client().store(server.host, "ns/name").resolve("latest")
@@ -939,7 +931,7 @@ def test_failing_token_servers(
 def test_token_server_is_tried_again(make_client: MakeClient) -> None:
     """Limits of the token server are waited out."""
     with filled(Bearer(anonymous=True)) as server:
-        server.faults.add(Fault(path="/token", status=429, times=2))
+        server.fail(path="/token", status=429, times=2)
         store = make_client().store(server.host, "ns/name")
         assert store.resolve("latest") == IMAGE.descriptor
 
@@ -951,9 +943,7 @@ def test_redirects_of_token_servers(
     """A token server may have another path, such as one with a slash."""
     with filled(Bearer("me", PASSWORD)) as server:
         other = "/token?scope=repository:ns/name:pull"
-        server.faults.add(
-            Fault(path="/token", status=status, headers={"Location": other})
-        )
+        server.fail(path="/token", status=status, headers={"Location": other})
         store = opened(make_client, server)
         assert store.resolve("latest") == IMAGE.descriptor
 
@@ -961,13 +951,11 @@ def test_redirects_of_token_servers(
 def test_circles_of_token_servers(make_client: MakeClient) -> None:
     """A token server that only redirects is told as such, and soon."""
     with RegistryServer(gate=Bearer(anonymous=True)) as server:
-        server.faults.add(
-            Fault(
-                path="/token",
-                status=302,
-                headers={"Location": "/token?again"},
-                times=None,
-            )
+        server.fail(
+            path="/token",
+            status=302,
+            headers={"Location": "/token?again"},
+            times=None,
         )
         with pytest.raises(errors.ServerFault, match="redirects 3 times"):
             make_client().store(server.host, "ns/name").resolve("latest")
@@ -977,13 +965,11 @@ def test_circles_of_token_servers(make_client: MakeClient) -> None:
 def test_pages_in_place_of_tokens(make_client: MakeClient) -> None:
     """A page that asks for a login is told as such, and once."""
     with RegistryServer(gate=Bearer(anonymous=True)) as server:
-        server.faults.add(
-            Fault(
-                path="/token",
-                body=b"<html>Login</html>",
-                headers={"Content-Type": "text/html"},
-                times=None,
-            )
+        server.fail(
+            path="/token",
+            body=b"<html>Login</html>",
+            headers={"Content-Type": "text/html"},
+            times=None,
         )
         with pytest.raises(errors.ServerFault) as caught:
             make_client().store(server.host, "ns/name").resolve("latest")
@@ -1014,7 +1000,7 @@ def test_tokens_that_nobody_issues(make_client: MakeClient) -> None:
             return f'Bearer realm="{base}/none", Basic realm="x"'
 
     with filled(Both("me", PASSWORD)) as server:
-        server.faults.add(Fault(path="^/none", status=404, times=None))
+        server.fail(path="^/none", status=404, times=None)
         store = opened(make_client, server)
         store.resolve("latest")
         store.resolve("latest")
@@ -1024,13 +1010,11 @@ def test_tokens_that_nobody_issues(make_client: MakeClient) -> None:
 def test_challenge_without_realm(make_client: MakeClient) -> None:
     """A bearer challenge without a realm asks for nothing we have."""
     with RegistryServer() as server:
-        server.faults.add(
-            Fault(
-                path="/manifests/",
-                status=401,
-                headers={"WWW-Authenticate": "Bearer"},
-                times=None,
-            )
+        server.fail(
+            path="/manifests/",
+            status=401,
+            headers={"WWW-Authenticate": "Bearer"},
+            times=None,
         )
         with pytest.raises(errors.AccessDenied):
             make_client().store(server.host, "ns/name").resolve("latest")

@@ -10,7 +10,6 @@ from imageprep_client import errors
 from imageprep_client.stores.memory import MemoryRegistry
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content, images
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import push
 from imageprep_client.transfer import engine
@@ -23,13 +22,11 @@ LIMIT = 1024 * 1024
 
 def limit(server: RegistryServer, size: int) -> None:
     """Refuse larger bodies from now on, as nginx does."""
-    server.faults.add(
-        Fault(
-            larger_than=size,
-            status=413,
-            body=b"<html>413 Request Entity Too Large",
-            times=None,
-        )
+    server.fail(
+        larger_than=size,
+        status=413,
+        body=b"<html>413 Request Entity Too Large",
+        times=None,
     )
 
 
@@ -78,9 +75,7 @@ def test_small_content_is_divided(
 def test_least_chunks(server: RegistryServer, client: RegistryClient) -> None:
     """Chunks are as large as the registry requires."""
     limit(server, 45_000)
-    server.faults.add(
-        Fault("POST", headers={"OCI-Chunk-Min-Length": "40000"}, times=None)
-    )
+    server.fail("POST", headers={"OCI-Chunk-Min-Length": "40000"}, times=None)
     push(client.destination(server.host, "ns/name"), SMALL)
     sizes = [r.headers["Content-Length"] for r in server.requests("PATCH")]
     assert sizes == ["40000", "10000"]
@@ -105,9 +100,7 @@ def test_registry_without_whole_uploads(
     server: RegistryServer, client: RegistryClient, size: int, status: int
 ) -> None:
     """Content is sent in chunks where a PUT finds no upload to complete."""
-    server.faults.add(
-        Fault("PUT", "/uploads/", larger_than=0, status=status, times=None)
-    )
+    server.fail("PUT", "/uploads/", larger_than=0, status=status, times=None)
     image = images.random_image(
         "chunks", repository="ns/name", tags=("1",), layers=1, size=size
     )
@@ -119,9 +112,7 @@ def test_chunks_are_tried_once_after_404(
     server: RegistryServer, client: RegistryClient
 ) -> None:
     """An upload that is not found in chunks either is given up."""
-    server.faults.add(
-        Fault(path="/uploads/", larger_than=0, status=404, times=None)
-    )
+    server.fail(path="/uploads/", larger_than=0, status=404, times=None)
     store = client.destination(server.host, "ns/name")
     with pytest.raises(errors.NotFound) as caught:
         store.push(SMALL.descriptor, SMALL.open())
@@ -133,7 +124,7 @@ def test_content_that_is_sent_again_later(
     server: RegistryServer, client: RegistryClient
 ) -> None:
     """An upload that was lost once says nothing about the next one."""
-    server.faults.add(Fault("PUT", larger_than=0, status=404))
+    server.fail("PUT", larger_than=0, status=404)
     store = client.destination(server.host, "ns/name")
     for _ in range(2):
         store.push(SMALL.descriptor, SMALL.open())
@@ -144,9 +135,9 @@ def test_chunks_of_a_new_upload_are_refused_for_good(
     server: RegistryServer, client: RegistryClient
 ) -> None:
     """That an upload before it was used again is no reason for it."""
-    server.faults.add(Fault("PUT", status=503))
-    server.faults.add(Fault("PUT", status=413))
-    server.faults.add(Fault("PATCH", status=400, times=None))
+    server.fail("PUT", status=503)
+    server.fail("PUT", status=413)
+    server.fail("PATCH", status=400, times=None)
     with pytest.raises(errors.Refused):
         push(client.destination(server.host, "ns/name"), SMALL)
     assert len(server.requests("PATCH")) == 1

@@ -8,7 +8,6 @@ from imageprep_client import errors
 from imageprep_client.stores.registry.lists import listing
 from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
 
@@ -21,9 +20,7 @@ def test_huge_lists_are_not_read(
     server: RegistryServer, store: RegistryStore, which: str
 ) -> None:
     """No more than four megabytes are read of each page of a list."""
-    server.faults.add(
-        Fault("GET", f"/{which}/", body=b" " * (5 << 20), times=None)
-    )
+    server.fail("GET", f"/{which}/", body=b" " * (5 << 20), times=None)
     ask = {"tags": store.tags, "referrers": lambda: store.referrers(SUBJECT)}
     with pytest.raises(errors.ServerFault, match="over 4194304 bytes"):
         ask[which]()
@@ -56,8 +53,8 @@ def test_lists_are_bounded_as_a_whole(
     monkeypatch.setattr(listing, "MAX_TOTAL", 1000)
     link = {"Link": '</v2/ns/name/tags/list?n=2>; rel="next"'}
     page = b'{"tags": ["%s"]}' % (b"x" * 600)
-    server.faults.add(Fault("GET", "n=1000", body=page, headers=link))
-    server.faults.add(Fault("GET", "n=2", body=page))
+    server.fail("GET", "n=1000", body=page, headers=link)
+    server.fail("GET", "n=2", body=page)
     with pytest.raises(errors.ServerFault, match="over 1000 bytes"):
         store.tags()
 
@@ -71,9 +68,7 @@ def test_links_are_read_in_time(
     server: RegistryServer, store: RegistryStore, link: str
 ) -> None:
     """A header is read once, however it is written."""
-    server.faults.add(
-        Fault("GET", "/tags/", body=b"{}", headers={"Link": link})
-    )
+    server.fail("GET", "/tags/", body=b"{}", headers={"Link": link})
     assert not [*store.tags()]
 
 
@@ -92,6 +87,6 @@ def test_challenges_are_read_in_time(
 ) -> None:
     """So is what a registry wants to know."""
     headers = {"WWW-Authenticate": challenge}
-    server.faults.add(Fault(status=401, headers=headers, times=None))
+    server.fail(status=401, headers=headers, times=None)
     with pytest.raises(errors.AccessDenied):
         store.resolve("latest")

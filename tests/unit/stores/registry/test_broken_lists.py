@@ -53,7 +53,7 @@ def test_lists_that_alone_fail(
     policy = RetryPolicy(attempts=6, base=0.001, cap=0.01, same=3)
     reading = make_client(policy=policy).store(server.host, "ns/name")
     assert reading.resolve("latest") == image.descriptor
-    server.faults.add(Fault(path=down, status=status, times=None))
+    server.fail(path=down, status=status, times=None)
 
     with pytest.raises(errors.ServerFault, match=str(status)):
         list(reading.tags())
@@ -66,8 +66,8 @@ def test_lists_that_fail_where_all_is_limited(
     """A registry that limits the rate of other requests is waited for."""
     policy = RetryPolicy(attempts=6, base=0.001, cap=0.01, same=3)
     reading = make_client(policy=policy).store(server.host, "ns/name")
-    server.faults.add(Fault(path="/tags/", status=500, times=None))
-    server.faults.add(Fault(status=429, times=None))
+    server.fail(path="/tags/", status=500, times=None)
+    server.fail(status=429, times=None)
     with pytest.raises(errors.ServerFault, match="500"):
         list(reading.tags())
     assert len(server.requests("GET", "/tags/")) == 6

@@ -84,7 +84,7 @@ def test_pages(server: RegistryServer) -> None:
 
 def test_next_page_elsewhere(server: RegistryServer) -> None:
     """A next page on another host is asked for by the last name, here."""
-    server.faults.add(Fault(path="_catalog", headers=NEXT))
+    server.fail(path="_catalog", headers=NEXT)
     assert repositories(server) == sorted(NAMES)
 
 
@@ -92,7 +92,7 @@ def test_next_page_elsewhere(server: RegistryServer) -> None:
 def test_nothing(server: RegistryServer, document: object) -> None:
     """No list is an empty one."""
     body = json.dumps(document).encode()
-    server.faults.add(Fault(path="_catalog", body=body, headers={"Link": ""}))
+    server.fail(path="_catalog", body=body, headers={"Link": ""})
     assert repositories(server) == []
 
 
@@ -100,7 +100,7 @@ def test_nothing(server: RegistryServer, document: object) -> None:
 def test_no_list(server: RegistryServer, value: object) -> None:
     """Another type than a list is an error, as nothing is known then."""
     body = json.dumps({"repositories": value}).encode()
-    server.faults.add(Fault(path="_catalog", body=body, headers={"Link": ""}))
+    server.fail(path="_catalog", body=body, headers={"Link": ""})
     with pytest.raises(errors.Refused, match="repositories is not a list"):
         repositories(server)
 
@@ -109,7 +109,7 @@ def test_bad_names(server: RegistryServer) -> None:
     """A name that cannot be a repository never becomes a URL or a path."""
     names = ["ok", "../../etc", "UPPER", 7, None, "a/../b", "x" * 300]
     body = json.dumps({"repositories": names}).encode()
-    server.faults.add(Fault(path="_catalog", body=body, headers={"Link": ""}))
+    server.fail(path="_catalog", body=body, headers={"Link": ""})
     assert repositories(server) == ["ok"]
 
 

@@ -12,7 +12,6 @@ from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.base import CHUNK
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from tests.recorder import Recorder
 
@@ -40,7 +39,7 @@ def test_resumes_where_it_broke(
     server: RegistryServer, client: RegistryClient, observer: Recorder
 ) -> None:
     """Only what is missing is asked for, as a range with an end."""
-    server.faults.add(Fault("GET", "/blobs/", truncate=CHUNK + 5))
+    server.fail("GET", "/blobs/", truncate=CHUNK + 5)
     assert fetch(client, server) == BLOB.data
     first, second = ranges(server)
     assert first == ""
@@ -54,7 +53,7 @@ def test_gives_up_without_progress(
     server: RegistryServer, client: RegistryClient
 ) -> None:
     """A registry that always breaks at once is given up."""
-    server.faults.add(Fault("GET", "/blobs/", truncate=3, times=None))
+    server.fail("GET", "/blobs/", truncate=3, times=None)
     with pytest.raises(errors.Unreachable, match="closed with") as caught:
         fetch(client, server)
     assert caught.value.given_up
@@ -68,7 +67,7 @@ def test_gives_up_at_the_same_byte(
 
     It answers, so that other content may be whole; the error names the blob.
     """
-    server.faults.add(Fault("GET", "/blobs/", truncate=0, times=None))
+    server.fail("GET", "/blobs/", truncate=0, times=None)
     told = f"{BLOB.descriptor.digest}: each response breaks off after 0 of"
     with pytest.raises(errors.ServerFault, match=told) as caught:
         fetch(client, server)
@@ -99,7 +98,7 @@ def test_resumes(
     """A blob comes whole however often it breaks on the way."""
     server.behaviour.ranges = ranges
     for fault in faults:
-        server.faults.add(Fault("GET", "/blobs/", **fault))
+        server.fail("GET", "/blobs/", **fault)
     client = make_client(policy=RetryPolicy(attempts=3, base=0.001))
     assert fetch(client, server) == BLOB.data
 
@@ -110,7 +109,7 @@ def test_does_not_begin_for_ever(
     """Beginning again and again is bounded."""
     server.behaviour.ranges = False
     for part in (1, 2, 3, 3):
-        server.faults.add(Fault("GET", "/blobs/", truncate=part * CHUNK + 5))
+        server.fail("GET", "/blobs/", truncate=part * CHUNK + 5)
     with pytest.raises(errors.ServerFault, match="no ranges"):
         fetch(client, server)
     assert len(ranges(server)) == 4
@@ -133,9 +132,9 @@ def test_wrong_ranges(
     header: str | None,
 ) -> None:
     """The whole is asked for where a range is of no use, or refused."""
-    server.faults.add(Fault("GET", "/blobs/", truncate=CHUNK))
+    server.fail("GET", "/blobs/", truncate=CHUNK)
     headers = {"Content-Range": header}
-    server.faults.add(Fault("GET", "/blobs/", status=status, headers=headers))
+    server.fail("GET", "/blobs/", status=status, headers=headers)
     assert fetch(client, server) == BLOB.data
     assert ranges(server)[2:] == [""]
 
@@ -144,16 +143,16 @@ def test_units_of_ranges(
     server: RegistryServer, client: RegistryClient
 ) -> None:
     """The name of the unit may have any case."""
-    server.faults.add(Fault("GET", "/blobs/", truncate=CHUNK))
+    server.fail("GET", "/blobs/", truncate=CHUNK)
     rest = f"Bytes {CHUNK}-{BLOB.descriptor.size - 1}/*"
-    server.faults.add(Fault("GET", "/blobs/", headers={"Content-Range": rest}))
+    server.fail("GET", "/blobs/", headers={"Content-Range": rest})
     assert fetch(client, server) == BLOB.data
     assert len(ranges(server)) == 2
 
 
 def test_corrupt_bytes(server: RegistryServer, client: RegistryClient) -> None:
     """A changed byte is noticed at the end."""
-    server.faults.add(Fault("GET", "/blobs/", corrupt=CHUNK))
+    server.fail("GET", "/blobs/", corrupt=CHUNK)
     with pytest.raises(errors.DigestMismatch):
         fetch(client, server)
 
@@ -163,7 +162,7 @@ def test_wrong_length(
     server: RegistryServer, client: RegistryClient, error: int
 ) -> None:
     """A length that is not the descriptor's is refused unread."""
-    server.faults.add(Fault("GET", "/blobs/", length_error=error))
+    server.fail("GET", "/blobs/", length_error=error)
     with pytest.raises(errors.SizeMismatch):
         fetch(client, server)
 
@@ -172,14 +171,12 @@ def test_too_much_without_a_length(
     server: RegistryServer, client: RegistryClient
 ) -> None:
     """Without a length, reading stops after one byte too many."""
-    server.faults.add(
-        Fault(
-            "GET",
-            "/blobs/",
-            headers={"Content-Length": None, "Connection": "close"},
-            body=BLOB.data + b"x" * 100_000,
-            length_error=1,
-        )
+    server.fail(
+        "GET",
+        "/blobs/",
+        headers={"Content-Length": None, "Connection": "close"},
+        body=BLOB.data + b"x" * 100_000,
+        length_error=1,
     )
     with pytest.raises(errors.SizeMismatch, match="more than"):
         fetch(client, server)
@@ -189,13 +186,11 @@ def test_too_little_without_a_length(
     server: RegistryServer, client: RegistryClient
 ) -> None:
     """Without a length, an early end is a break like any other."""
-    server.faults.add(
-        Fault(
-            "GET",
-            "/blobs/",
-            headers={"Content-Length": None, "Connection": "close"},
-            truncate=CHUNK,
-        )
+    server.fail(
+        "GET",
+        "/blobs/",
+        headers={"Content-Length": None, "Connection": "close"},
+        truncate=CHUNK,
     )
     assert fetch(client, server) == BLOB.data
     assert ranges(server)[1].startswith(f"bytes={CHUNK}-")
@@ -207,7 +202,7 @@ def test_redirects_to_the_bytes(
     """Blobs may be on another server; its breaks are resumed as well."""
     with RegistryServer(server.content) as storage:
         server.behaviour.redirect_blobs = storage.url
-        storage.faults.add(Fault("GET", "/blobs/", truncate=CHUNK))
+        storage.fail("GET", "/blobs/", truncate=CHUNK)
         assert fetch(client, server) == BLOB.data
         assert len(ranges(storage)) == 2
 

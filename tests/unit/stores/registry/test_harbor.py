@@ -163,7 +163,7 @@ def test_reading_after_a_deletion() -> None:
     gate = Harbor("me", PASSWORD, actions=frozenset({"pull"}))
     with RegistryServer(gate=gate) as server, logged_in(server) as client:
         put(server.content.store("p/name"), IMAGE, "1")
-        server.faults.add(Fault("DELETE", status=405, skip=1, times=None))
+        server.fail("DELETE", status=405, skip=1, times=None)
         store = client.store(server.host, "p/name")
         with pytest.raises(errors.Refused):
             store.untag("1")
@@ -331,7 +331,7 @@ def test_failures_of_the_list_of_a_user() -> None:
         RegistryServer(gate=gate) as server,
         logged_in(server, policy=ONE_ATTEMPT) as client,
     ):
-        server.faults.add(Fault(path="^/api/", status=503, times=None))
+        server.fail(path="^/api/", status=503, times=None)
         with pytest.raises(errors.ServerFault, match="projects") as caught:
             client.catalog(server.host).repositories()
         assert caught.value.status == 503
@@ -446,7 +446,7 @@ def test_signatures_in_a_list_and_under_a_tag() -> None:
         put(content_of, signature, tag)
         entry = {**signature.descriptor.to_json(), "size": 7777}
         listed = json.dumps({"manifests": [entry]}).encode()
-        server.faults.add(Fault(path="/referrers/", body=listed, times=None))
+        server.fail(path="/referrers/", body=listed, times=None)
         store = client.store(server.host, "p/name")
         (found,) = store.referrers(IMAGE.descriptor)
         tagged = store.resolve(tag)

@@ -17,7 +17,6 @@ from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content, store_suite
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Bearer
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import push, put
@@ -93,10 +92,8 @@ def test_storage_of_the_registry_itself_gets_no_password(
     """Storage below another path may refuse tokens, as that of Quay does."""
     elsewhere = {"Location": "/_storage_proxy/signed?to=/v2/"}
     storage = "^/_storage_proxy/"
-    guarded.faults.add(
-        Fault("GET", "/blobs/", status=302, headers=elsewhere, skip=1)
-    )
-    guarded.faults.add(Fault(path=storage, status=200, body=BLOB.data))
+    guarded.fail("GET", "/blobs/", status=302, headers=elsewhere, skip=1)
+    guarded.fail(path=storage, status=200, body=BLOB.data)
     assert store_suite.read(store, BLOB.descriptor) == BLOB.data
     (asked,) = guarded.requests("GET", storage)
     assert "Authorization" not in asked.headers
@@ -152,14 +149,12 @@ def test_bodies_of_redirects_are_not_read(
     guarded: RegistryServer, store: RegistryStore
 ) -> None:
     """A bomb in a redirect's body has no effect (CVE-2026-21441)."""
-    guarded.faults.add(
-        Fault(
-            "GET",
-            "/blobs/",
-            status=307,
-            headers={"Location": "/v2/", "Content-Encoding": "gzip"},
-            body=b"no gzip" * 100_000,
-        )
+    guarded.fail(
+        "GET",
+        "/blobs/",
+        status=307,
+        headers={"Location": "/v2/", "Content-Encoding": "gzip"},
+        body=b"no gzip" * 100_000,
     )
     store.resolve("latest")
     with pytest.raises(errors.SizeMismatch):
@@ -198,7 +193,7 @@ def test_writes_keep_their_method(
 ) -> None:
     """A redirect that makes a GET of a write is not followed."""
     headers = {"Location": f"{other.url}/v2/"}
-    guarded.faults.add(Fault("POST", status=status, headers=headers))
+    guarded.fail("POST", status=status, headers=headers)
     blob = content.blob("new")
     with pytest.raises(errors.ServerFault, match=str(status)):
         push(trusted.store(guarded.host, "ns/new"), blob)
@@ -211,7 +206,7 @@ def test_upload_locations_elsewhere_get_no_password(
     """Content may go to another server, credentials not (CVE-2026-50151)."""
     other.uploads["x"] = bytearray()
     place = f"{other.url}/v2/ns/new/blobs/uploads/x"
-    guarded.faults.add(Fault("POST", status=202, headers={"Location": place}))
+    guarded.fail("POST", status=202, headers={"Location": place})
     blob = content.blob("new")
     trusted.store(guarded.host, "ns/new").push(blob.descriptor, blob.open())
     (put,) = other.log
@@ -226,7 +221,7 @@ def test_bad_upload_locations(
 ) -> None:
     """Content goes nowhere else."""
     headers = {"Location": location}
-    guarded.faults.add(Fault("POST", status=202, headers=headers, times=None))
+    guarded.fail("POST", status=202, headers=headers, times=None)
     blob = content.blob("new")
     with pytest.raises(errors.ServerFault):
         push(trusted.store(guarded.host, "ns/new"), blob)
@@ -255,9 +250,7 @@ def test_digests_of_headers_are_checked(
     guarded: RegistryServer, store: RegistryStore, digest: str
 ) -> None:
     """A digest that breaks the grammar is not used (CVE-2024-3727)."""
-    guarded.faults.add(
-        Fault("HEAD", headers={"Docker-Content-Digest": digest}, times=None)
-    )
+    guarded.fail("HEAD", headers={"Docker-Content-Digest": digest}, times=None)
     with pytest.raises(errors.InvalidContent, match="invalid digest"):
         store.resolve("latest")
 
@@ -267,9 +260,7 @@ def test_another_digest_than_asked(
 ) -> None:
     """A registry that answers with something else is not believed."""
     wrong = content.image("other").descriptor.digest
-    guarded.faults.add(
-        Fault("HEAD", headers={"Docker-Content-Digest": wrong}, times=None)
-    )
+    guarded.fail("HEAD", headers={"Docker-Content-Digest": wrong}, times=None)
     with pytest.raises(errors.DigestMismatch):
         store.resolve(IMAGE.descriptor.digest)
 
@@ -282,7 +273,7 @@ def test_manifests_without_head_are_verified(
 ) -> None:
     """A manifest resolved by GET is hashed before it is believed."""
     guarded.behaviour.head = False
-    guarded.faults.add(Fault("GET", "/manifests/", corrupt=2, times=None))
+    guarded.fail("GET", "/manifests/", corrupt=2, times=None)
     with pytest.raises(errors.DigestMismatch):
         store.resolve(reference)
 
@@ -293,9 +284,7 @@ def test_manifest_types_are_compared(
     """A type that is not the manifest's own is refused (CVE-2021-41190)."""
     guarded.behaviour.head = False
     kind = "application/vnd.oci.image.index.v1+json"
-    guarded.faults.add(
-        Fault("GET", "/manifests/", headers={"Content-Type": kind})
-    )
+    guarded.fail("GET", "/manifests/", headers={"Content-Type": kind})
     with pytest.raises(errors.InvalidContent, match="was served as"):
         store.resolve("latest")
 
@@ -305,8 +294,8 @@ def test_vague_manifest_types(
     guarded: RegistryServer, store: RegistryStore, kind: str | None
 ) -> None:
     """Where the server does not know the type, the manifest says it."""
-    guarded.faults.add(
-        Fault(path="/manifests/", headers={"Content-Type": kind}, times=None)
+    guarded.fail(
+        path="/manifests/", headers={"Content-Type": kind}, times=None
     )
     assert store.resolve("latest") == IMAGE.descriptor
 
@@ -317,9 +306,7 @@ def test_what_is_no_manifest(
 ) -> None:
     """A page that is no manifest is not resolved."""
     headers = {"Content-Type": "text/html", "Docker-Content-Digest": None}
-    guarded.faults.add(
-        Fault(path="/manifests/", headers=headers, body=body, times=None)
-    )
+    guarded.fail(path="/manifests/", headers=headers, body=body, times=None)
     with pytest.raises(errors.InvalidContent):
         store.resolve("latest")
 
@@ -329,9 +316,7 @@ def test_huge_manifests_are_not_read(
 ) -> None:
     """Reading ends after four megabytes (CVE-2020-1702)."""
     guarded.behaviour.head = False
-    guarded.faults.add(
-        Fault("GET", "/manifests/", body=b" " * (5 << 20), times=None)
-    )
+    guarded.fail("GET", "/manifests/", body=b" " * (5 << 20), times=None)
     with pytest.raises(errors.ServerFault, match="over 4194304 bytes"):
         store.resolve("latest")
 
@@ -360,9 +345,7 @@ def test_compression_is_not_undone(
     """A blob that is compressed on the way is refused, at once."""
     headers = {"Content-Encoding": "gzip"}
     body = gzip.compress(BLOB.data)
-    guarded.faults.add(
-        Fault("GET", "/blobs/", body=body, headers=headers, times=None)
-    )
+    guarded.fail("GET", "/blobs/", body=body, headers=headers, times=None)
     with pytest.raises(errors.ServerFault, match="Encoding: 'gzip'") as told:
         store.fetch(BLOB.descriptor)
     assert not told.value.temporary
@@ -376,9 +359,7 @@ def test_error_pages_are_bounded_and_plain(
     """Messages of the registry become one short line."""
     text = "first\\nsecond\\u001b[31m" + "x" * 500
     body = f'{{"errors": [{{"code": "X", "message": "{text}"}}]}}'
-    guarded.faults.add(
-        Fault("GET", "/blobs/", status=404, body=body.encode(), times=None)
-    )
+    guarded.fail("GET", "/blobs/", status=404, body=body.encode(), times=None)
     with pytest.raises(errors.NotFound) as caught:
         store.fetch(BLOB.descriptor)
     assert "first second [31mxxx" in str(caught.value)
@@ -398,9 +379,7 @@ def test_quoted_credentials(
         sent = server.requests("GET", "/manifests/")[-1]
         credentials = sent.headers["Authorization"].partition(" ")[2]
         body = json.dumps({"message": f"'{credentials}' not a valid pair"})
-        server.faults.add(
-            Fault("GET", "/blobs/", status=403, body=body.encode())
-        )
+        server.fail("GET", "/blobs/", status=403, body=body.encode())
         with pytest.raises(errors.AccessDenied) as caught:
             store.fetch(BLOB.descriptor)
     assert "'***' not a valid pair" in str(caught.value)
@@ -428,9 +407,7 @@ def test_reasons_in_other_forms(
     guarded: RegistryServer, store: RegistryStore, body: bytes
 ) -> None:
     """Token servers and gateways tell their reasons in other forms."""
-    guarded.faults.add(
-        Fault("GET", "/blobs/", status=403, body=body, times=None)
-    )
+    guarded.fail("GET", "/blobs/", status=403, body=body, times=None)
     with pytest.raises(errors.AccessDenied, match=r': "?wrong password"? \('):
         store.fetch(BLOB.descriptor)
 
@@ -443,9 +420,7 @@ def test_odd_error_pages(
     guarded: RegistryServer, store: RegistryStore, body: bytes
 ) -> None:
     """Any page may come with an error."""
-    guarded.faults.add(
-        Fault("GET", "/blobs/", status=404, body=body, times=None)
-    )
+    guarded.fail("GET", "/blobs/", status=404, body=body, times=None)
     with pytest.raises(errors.NotFound, match="blob unknown"):
         store.fetch(BLOB.descriptor)
 
@@ -468,7 +443,7 @@ def test_refused_uploads(
 ) -> None:
     """A refused upload raises the error that fits the registry's answer."""
     body = f'{{"errors": [{{"code": "{code}"}}]}}'.encode()
-    guarded.faults.add(Fault("PUT", status=status, body=body, times=None))
+    guarded.fail("PUT", status=status, body=body, times=None)
     blob = content.blob("new")
     with pytest.raises(expected):
         push(trusted.store(guarded.host, "ns/new"), blob)
@@ -491,7 +466,7 @@ def test_quotas(
     """
     entry = {"code": "DENIED", "message": reason}
     body = json.dumps({"errors": [entry]}).encode()
-    guarded.faults.add(Fault("PUT", status=403, body=body, times=None))
+    guarded.fail("PUT", status=403, body=body, times=None)
     blob = content.blob("new")
     with pytest.raises(errors.NoSpace, match=reason[:20]) as caught:
         push(trusted.store(guarded.host, "ns/new"), blob)
@@ -512,7 +487,7 @@ def test_other_mentions_of_quotas(
     """Reads use no space, and a registry that fails has decided nothing."""
     entry = {"code": "DENIED", "message": "quota exceeded"}
     body = json.dumps({"errors": [entry]}).encode()
-    guarded.faults.add(Fault(method, status=status, body=body, times=None))
+    guarded.fail(method, status=status, body=body, times=None)
     store = trusted.store(guarded.host, "ns/new")
     blob = content.blob("new")
     with pytest.raises(expected, match="quota exceeded") as caught:
@@ -541,9 +516,7 @@ def test_cookies_are_not_kept(
     guarded: RegistryServer, store: RegistryStore
 ) -> None:
     """A registry cannot mark its clients."""
-    guarded.faults.add(
-        Fault("HEAD", headers={"Set-Cookie": "a=b"}, times=None)
-    )
+    guarded.fail("HEAD", headers={"Set-Cookie": "a=b"}, times=None)
     store.resolve("latest")
     store.resolve("latest")
     assert "Cookie" not in guarded.log[-1].headers
@@ -589,13 +562,11 @@ def test_signed_urls_are_not_shown(
 ) -> None:
     """A signature in a redirect's query is a secret, too."""
     caplog.set_level(logging.DEBUG)
-    guarded.faults.add(
-        Fault(
-            "GET",
-            "/blobs/",
-            status=307,
-            headers={"Location": f"{other.url}/x?X-Signature={PASSWORD}"},
-        )
+    guarded.fail(
+        "GET",
+        "/blobs/",
+        status=307,
+        headers={"Location": f"{other.url}/x?X-Signature={PASSWORD}"},
     )
     with pytest.raises(errors.NotFound) as caught:
         store.fetch(BLOB.descriptor)

@@ -9,7 +9,6 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
 
@@ -33,9 +32,7 @@ def test_a_reason_after_a_long_quotation(
         " 'maintainers' in labels"
     )
     body = answer("MANIFEST_INVALID", told)
-    server.faults.add(
-        Fault("PUT", "/manifests/", status=400, body=body, times=None)
-    )
+    server.fail("PUT", "/manifests/", status=400, body=body, times=None)
     store = client.destination(server.host, "account/name")
     with pytest.raises(errors.Refused) as caught:
         put(store, content.image("labels"), "latest")

@@ -26,7 +26,6 @@ from imageprep_client.stores.registry.endpoints.replicas import (
 from imageprep_client.stores.registry.repository import RepositoryRequests
 from imageprep_client.stores.registry.session import RegistrySession
 from imageprep_client.testing import content, store_suite
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic
 from imageprep_client.testing.registry import Behaviour, RegistryServer
 from imageprep_client.testing.streams import put
@@ -137,7 +136,7 @@ def test_blobs_that_break(
 ) -> None:
     """A blob that was damaged at a mirror is read elsewhere the next time."""
     fill(mirror, "copy/x")
-    mirror.faults.add(Fault("GET", "/blobs/", corrupt=1, times=None))
+    mirror.fail("GET", "/blobs/", corrupt=1, times=None)
     hosts = Hosts(registries=conf(origin.host, mirror.host))
     store = make_client(hosts).store(NAME, "ns/x")
     with pytest.raises(errors.DigestMismatch) as caught:
@@ -159,7 +158,7 @@ def test_mirrors_that_fail(
     failure: dict[str, Any],
 ) -> None:
     """After all retries it is given up for the whole run, and that is told."""
-    mirror.faults.add(Fault(path="/manifests/", times=None, **failure))
+    mirror.fail(path="/manifests/", times=None, **failure)
     hosts = Hosts(registries=conf(origin.host, mirror.host))
     client = make_client(hosts)
     assert client.store(NAME, "ns/x").resolve("latest") == IMAGE.descriptor
@@ -175,7 +174,7 @@ def test_mirrors_that_refuse(
     origin: RegistryServer, mirror: RegistryServer, make_client: MakeClient
 ) -> None:
     """One that refuses an image may give the next."""
-    mirror.faults.add(Fault(path="/manifests/", status=403))
+    mirror.fail(path="/manifests/", status=403)
     fill(mirror, "copy/x")
     hosts = Hosts(registries=conf(origin.host, mirror.host))
     store = make_client(hosts).store(NAME, "ns/x")
@@ -199,7 +198,7 @@ def test_without_access_to_the_location(
     assert not store.exists(content.blob("none").descriptor)
     mirror.behaviour.referrers = False
     assert not store.referrers(IMAGE.descriptor)
-    mirror.faults.add(Fault(path="/tags/", status=405))
+    mirror.fail(path="/tags/", status=405)
     with pytest.raises(errors.Refused):
         store.tags()
     (warning,) = observer.warnings
@@ -332,9 +331,7 @@ def test_mirrors_that_break_the_protocol(
     origin: RegistryServer, mirror: RegistryServer, make_client: MakeClient
 ) -> None:
     """A mirror that hands out nonsense cannot stop the copy."""
-    mirror.faults.add(
-        Fault(headers={"Docker-Content-Digest": "sha256:../x"}, times=None)
-    )
+    mirror.fail(headers={"Docker-Content-Digest": "sha256:../x"}, times=None)
     fill(mirror, "copy/x")
     hosts = Hosts(registries=conf(origin.host, mirror.host))
     store = make_client(hosts).store(NAME, "ns/x")

@@ -24,7 +24,6 @@ from imageprep_client.stores.registry.endpoints import registries_conf
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content, store_suite
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Bearer
 from imageprep_client.testing.registry import Behaviour, RegistryServer
 from imageprep_client.testing.streams import push, put
@@ -52,7 +51,7 @@ def test_head_is_refused(
     filled: RegistryServer, client: RegistryClient, status: int
 ) -> None:
     """GET decides what is there where HEAD is refused."""
-    filled.faults.add(Fault("HEAD", status=status, times=None))
+    filled.fail("HEAD", status=status, times=None)
     store = client.store(filled.host, "ns/name")
     assert store.resolve("latest") == IMAGE.descriptor
     assert store.exists(BLOB.descriptor)
@@ -65,8 +64,8 @@ def test_opened_uploads(
 ) -> None:
     """An upload may be opened with another status of success."""
     place = {"Location": "/v2/ns/name/blobs/uploads/1"}
-    server.faults.add(Fault("POST", "uploads/$", status=status, headers=place))
-    server.faults.add(Fault("PUT", "uploads/1", status=201))
+    server.fail("POST", "uploads/$", status=status, headers=place)
+    server.fail("PUT", "uploads/1", status=201)
     store = client.destination(server.host, "ns/name")
     store_suite.push(store, BLOB)
     assert server.requests("PUT", "uploads/1")
@@ -78,8 +77,8 @@ def test_head_is_refused_after_a_push(
 ) -> None:
     """So it is after a push whose answer has no digest."""
     no_digest = {"Docker-Content-Digest": None}
-    server.faults.add(Fault("PUT", headers=no_digest, times=None))
-    server.faults.add(Fault("HEAD", status=status, times=None))
+    server.fail("PUT", headers=no_digest, times=None)
+    server.fail("HEAD", status=status, times=None)
     store = client.destination(server.host, "ns/name")
     store_suite.push(store, *IMAGE.parts)
     with IMAGE.manifest.open() as stream:
@@ -104,7 +103,7 @@ def test_storage_refuses_head(
 ) -> None:
     """A URL that is signed for GET only is not asked with HEAD."""
     with RegistryServer(filled.content) as storage:
-        storage.faults.add(Fault("HEAD", status=status, times=None))
+        storage.fail("HEAD", status=status, times=None)
         filled.behaviour.redirect_blobs = storage.url
         for open_store in (client.store, client.destination):
             store = open_store(filled.host, "ns/name")
@@ -132,11 +131,9 @@ def test_manifests_elsewhere(client: RegistryClient) -> None:
     with RegistryServer() as storage, RegistryServer() as front:
         store = storage.content.store("ns/name")
         put(store, IMAGE, "latest")
-        storage.faults.add(Fault("HEAD", status=403, times=None))
+        storage.fail("HEAD", status=403, times=None)
         place = {"Location": f"{storage.url}/v2/ns/name/manifests/latest"}
-        front.faults.add(
-            Fault(path="/manifests/", status=307, headers=place, times=None)
-        )
+        front.fail(path="/manifests/", status=307, headers=place, times=None)
         found = client.store(front.host, "ns/name").resolve("latest")
         assert found == IMAGE.descriptor
 
@@ -150,9 +147,7 @@ def test_destinations_that_deny_what_is_absent(
 ) -> None:
     """Content that a destination lets nobody look up counts as absent."""
     for method in ("HEAD", "GET"):
-        server.faults.add(
-            Fault(method, "/ns/name/", status=status, times=None)
-        )
+        server.fail(method, "/ns/name/", status=status, times=None)
     store = client.destination(server.host, "ns/name")
     for find in (store.resolve, store.resolve_ahead):
         with pytest.raises(errors.NotFound):
@@ -189,9 +184,7 @@ def test_answers_to_a_push(
 ) -> None:
     """Any success of a push is one."""
     digest = {"Docker-Content-Digest": IMAGE.descriptor.digest}
-    server.faults.add(
-        Fault("PUT", status=status, headers=digest, times=None, body=b"")
-    )
+    server.fail("PUT", status=status, headers=digest, times=None, body=b"")
     store = client.destination(server.host, "ns/name")
     store_suite.push(store, BLOB)
     with IMAGE.manifest.open() as stream:
@@ -205,7 +198,7 @@ def test_tags_that_exist_for_good(
     filled: RegistryServer, client: RegistryClient
 ) -> None:
     """An immutable tag that names the same image is no failure."""
-    filled.faults.add(Fault("PUT", status=400, body=IMMUTABLE, times=None))
+    filled.fail("PUT", status=400, body=IMMUTABLE, times=None)
     store = client.destination(filled.host, "ns/name")
     with IMAGE.manifest.open() as stream:
         store.push_tagged(IMAGE.descriptor, stream, "latest")
@@ -220,7 +213,7 @@ def test_tags_that_exist_for_good(
 def test_empty_digest(filled: RegistryServer, client: RegistryClient) -> None:
     """An empty Docker-Content-Digest is none."""
     empty = {"Docker-Content-Digest": ""}
-    filled.faults.add(Fault(headers=empty, times=None))
+    filled.fail(headers=empty, times=None)
     store = client.store(filled.host, "ns/name")
     assert store.resolve("latest") == IMAGE.descriptor
 
@@ -231,9 +224,7 @@ def test_partial_content_that_is_whole(
     """A cache may answer 206 to a request without a range."""
     data = {"/manifests/": IMAGE.manifest.data, "/blobs/": BLOB.data}
     for path, body in data.items():
-        filled.faults.add(
-            Fault("GET", path, status=206, body=body, times=None)
-        )
+        filled.fail("GET", path, status=206, body=body, times=None)
     store = client.store(filled.host, "ns/name")
     for piece in (IMAGE.manifest, BLOB):
         with store.fetch(piece.descriptor) as got:
@@ -247,7 +238,7 @@ def test_partial_content(
 ) -> None:
     """A part is not taken for the whole."""
     part = BLOB.data[:-1]
-    filled.faults.add(Fault("GET", "/blobs/", status=206, body=part))
+    filled.fail("GET", "/blobs/", status=206, body=part)
     store = client.store(filled.host, "ns/name")
     with pytest.raises(errors.SizeMismatch):
         store.fetch(BLOB.descriptor)
@@ -264,7 +255,7 @@ def test_page_sizes(
     """A page size that is refused is reduced, and left out in the end."""
     refused = [f"n={n}(&|$)" for n in (1000, 100) if n > most]
     for path in refused:
-        filled.faults.add(Fault(path=path, status=status, times=None))
+        filled.fail(path=path, status=status, times=None)
     store = client.store(filled.host, "ns/name")
     assert list(store.tags()) == ["latest"]
     assert client.catalog(filled.host).repositories() == ["ns/name"]
@@ -290,9 +281,9 @@ def test_links_that_lead_elsewhere(
     filled.behaviour.page = 2
     wrong = {"Link": f'<{link}>; rel="next"'}
     first = "tags/list[?](n=1000|x=again)$"
-    filled.faults.add(Fault(path=first, headers=wrong, times=None))
-    filled.faults.add(Fault(path="^/repository/", status=400, times=None))
-    filled.faults.add(Fault(path="^/v2/name/", status=404, times=None))
+    filled.fail(path=first, headers=wrong, times=None)
+    filled.fail(path="^/repository/", status=400, times=None)
+    filled.fail(path="^/v2/name/", status=404, times=None)
     tags = list(client.store(filled.host, "ns/name").tags())
     assert tags == [*"abcde", "latest"]
 
@@ -315,9 +306,7 @@ def test_forms_of_links(
     """A link to the next page has any form, or is the only one."""
     link = {"Link": f"< /v2/ns/name/tags/list?last=a >{parameters}"}
     page = {"name": "ns/name", "tags": ["a"]}
-    filled.faults.add(
-        Fault(path="/tags/", body=json.dumps(page).encode(), headers=link)
-    )
+    filled.fail(path="/tags/", body=json.dumps(page).encode(), headers=link)
     assert list(client.store(filled.host, "ns/name").tags()) == ["a", "latest"]
 
 
@@ -326,9 +315,9 @@ def test_absent_pages_are_refusals(
 ) -> None:
     """A list whose next page is not found is not taken for absent."""
     absent = {"Link": '</v2/name/tags/list>; rel="next"'}
-    filled.faults.add(Fault(path="^/v2/name/", status=404, times=None))
-    filled.faults.add(Fault(path="last=", status=404, times=None))
-    filled.faults.add(Fault(path="/tags/", headers=absent, times=None))
+    filled.fail(path="^/v2/name/", status=404, times=None)
+    filled.fail(path="last=", status=404, times=None)
+    filled.fail(path="/tags/", headers=absent, times=None)
     with pytest.raises(errors.Refused, match="404"):
         client.store(filled.host, "ns/name").tags()
 
@@ -339,9 +328,7 @@ def test_useless_links_are_refusals(
     """Where the last name is ignored, too, the list is refused."""
     wrong = {"Link": '<http://127.0.0.2:1/>; rel="next"'}
     page = b'{"tags": ["a", "b"]}'
-    filled.faults.add(
-        Fault(path="/tags/", headers=wrong, body=page, times=None)
-    )
+    filled.fail(path="/tags/", headers=wrong, body=page, times=None)
     with pytest.raises(errors.Refused, match="on another host"):
         client.store(filled.host, "ns/name").tags()
 
@@ -360,13 +347,11 @@ def test_catalog_that_never_says_its_end(
     link = {"Link": "http://127.0.0.1/v2/_catalog?n=1000&last=x; rel=next"}
     rest = [name for name in names if name >= names[-1]]
     for last, page in (("", names), (f"&last={names[-1]}", rest)):
-        server.faults.add(
-            Fault(
-                path=f"n=1000{last.replace('/', '%2F')}$",
-                headers=link,
-                body=json.dumps({"repositories": page}).encode(),
-                times=None,
-            )
+        server.fail(
+            path=f"n=1000{last.replace('/', '%2F')}$",
+            headers=link,
+            body=json.dumps({"repositories": page}).encode(),
+            times=None,
         )
     assert client.catalog(server.host).repositories() == sorted(names)
     assert len(server.requests("GET", "_catalog")) == 2
@@ -381,7 +366,7 @@ def test_links_without_brackets(
     for tag in "abcde":
         store.tag(IMAGE.descriptor, tag)
     link = f"{filled.url}/v2/ns/name/tags/list?n=2&last=b; rel=next"
-    filled.faults.add(Fault(path="n=1000$", headers={"Link": link}))
+    filled.fail(path="n=1000$", headers={"Link": link})
     tags = list(client.store(filled.host, "ns/name").tags())
     assert tags == [*"abcde", "latest"]
 
@@ -430,13 +415,11 @@ def test_compressed_manifests(
     filled: RegistryServer, client: RegistryClient
 ) -> None:
     """A manifest that comes compressed is unpacked."""
-    filled.faults.add(
-        Fault(
-            path="/manifests/",
-            body=gzip.compress(IMAGE.manifest.data, mtime=0),
-            headers={"Content-Encoding": "gzip"},
-            times=None,
-        )
+    filled.fail(
+        path="/manifests/",
+        body=gzip.compress(IMAGE.manifest.data, mtime=0),
+        headers={"Content-Encoding": "gzip"},
+        times=None,
     )
     store = client.store(filled.host, "ns/name")
     assert store.resolve("latest") == IMAGE.descriptor
@@ -463,9 +446,7 @@ def test_compression_has_bounds(
 ) -> None:
     """No bomb is unpacked, and nothing that is broken or unknown."""
     headers = {"Content-Encoding": coding}
-    filled.faults.add(
-        Fault(path="/tags/", body=body, headers=headers, times=None)
-    )
+    filled.fail(path="/tags/", body=body, headers=headers, times=None)
     with pytest.raises(errors.ServerFault, match=message):
         client.store(filled.host, "ns/name").tags()
 
@@ -476,7 +457,7 @@ def test_codings_of_storage(
 ) -> None:
     """A layer as it is stored has a coding that storage keeps for it."""
     headers = {"Content-Encoding": coding}
-    filled.faults.add(Fault("GET", "/blobs/", headers=headers, times=None))
+    filled.fail("GET", "/blobs/", headers=headers, times=None)
     store = client.store(filled.host, "ns/name")
     with store.fetch(BLOB.descriptor) as stream:
         assert stream.read() == BLOB.data
@@ -503,7 +484,7 @@ def parted() -> Iterator[RegistryServer]:
             put(store, IMAGE, "1")
         for name, other in ("ab", "ba"):
             path = f"/token[?]of=ns/{name}.*scope=repository%3Ans%2F{other}"
-            server.faults.add(Fault(path=path, status=403, times=None))
+            server.fail(path=path, status=403, times=None)
         yield server
 
 
@@ -735,9 +716,7 @@ def test_refused_urls(
 ) -> None:
     """A registry that refuses the URLs of a layer with 500 is asked once."""
     body = json.dumps({"errors": listed}).encode()
-    server.faults.add(
-        Fault("PUT", "/manifests/", status=500, body=body, times=None)
-    )
+    server.fail("PUT", "/manifests/", status=500, body=body, times=None)
     store = client.destination(server.host, "ns/name")
     store_suite.push(store, *IMAGE.parts)
     with IMAGE.manifest.open() as stream, pytest.raises(errors.Refused):
@@ -759,9 +738,7 @@ def test_parts_that_are_known_later(
 ) -> None:
     """A manifest is sent again where its parts are not known at once."""
     body = json.dumps({"errors": [{"code": code}]}).encode()
-    server.faults.add(
-        Fault("PUT", "/manifests/", status=status, body=body, times=3)
-    )
+    server.fail("PUT", "/manifests/", status=status, body=body, times=3)
     store = client.destination(server.host, "ns/name")
     store_suite.push(store, *IMAGE.parts)
     with IMAGE.manifest.open() as stream:
@@ -776,7 +753,7 @@ def test_bare_digests(filled: RegistryServer, client: RegistryClient) -> None:
     """A digest without its algorithm is a SHA-256 digest."""
     bare = IMAGE.descriptor.digest.removeprefix("sha256:")
     headers = {"Docker-Content-Digest": bare}
-    filled.faults.add(Fault(headers=headers, times=None))
+    filled.fail(headers=headers, times=None)
     store = client.store(filled.host, "ns/name")
     assert store.resolve("latest") == IMAGE.descriptor
 
@@ -803,9 +780,7 @@ def test_wrong_sizes_of_referrers(
     store_suite.store_all(held, IMAGE, artifact)
     entry = {**artifact.descriptor.to_json(), "size": 5}
     index = {"schemaVersion": 2, "manifests": [entry]}
-    server.faults.add(
-        Fault("GET", "/referrers/", body=json.dumps(index).encode())
-    )
+    server.fail("GET", "/referrers/", body=json.dumps(index).encode())
     (found,) = store.referrers(IMAGE.descriptor)
     assert store_suite.read(store, found) == artifact.manifest.data
 
@@ -817,14 +792,12 @@ def test_reasons_of_refused_heads(
     """The reason of a refusal is that of GET, as HEAD has no body."""
     body = json.dumps({"errors": [{"code": "X", "message": "pay first"}]})
     for method in ("HEAD", "GET"):
-        filled.faults.add(
-            Fault(
-                method,
-                "/manifests/",
-                status=status,
-                body=b"" if method == "HEAD" else body.encode(),
-                times=None,
-            )
+        filled.fail(
+            method,
+            "/manifests/",
+            status=status,
+            body=b"" if method == "HEAD" else body.encode(),
+            times=None,
         )
     with pytest.raises(errors.Refused, match="pay first"):
         client.store(filled.host, "ns/name").resolve("latest")
@@ -834,7 +807,7 @@ def test_statuses_without_a_reason(
     filled: RegistryServer, client: RegistryClient
 ) -> None:
     """A status without a reason is told by its name."""
-    filled.faults.add(Fault(path="/manifests/", status=402, times=None))
+    filled.fail(path="/manifests/", status=402, times=None)
     with pytest.raises(errors.Refused, match=": payment required \\("):
         client.store(filled.host, "ns/name").resolve("latest")
 
@@ -844,7 +817,7 @@ def test_redirected_uploads(
 ) -> None:
     """The address that a registry has moved to is told, without its query."""
     place = {"Location": "https://new.example.com/v2/?secret=1"}
-    server.faults.add(Fault("POST", status=301, headers=place, times=None))
+    server.fail("POST", status=301, headers=place, times=None)
     with pytest.raises(errors.ServerFault) as caught:
         store_suite.push(client.destination(server.host, "ns/name"), BLOB)
     assert "redirected to https://new.example.com/v2/ " in str(caught.value)
@@ -856,13 +829,8 @@ def test_redirects_in_a_circle(
 ) -> None:
     """They are told at once."""
     place = "/v2/ns/name/manifests/latest"
-    filled.faults.add(
-        Fault(
-            path="/manifests/",
-            status=302,
-            headers={"Location": place},
-            times=None,
-        )
+    filled.fail(
+        path="/manifests/", status=302, headers={"Location": place}, times=None
     )
     with pytest.raises(errors.ServerFault, match="over 5 redirects") as caught:
         client.store(filled.host, "ns/name").resolve("latest")
@@ -874,13 +842,11 @@ def test_pages_in_place_of_answers(
     filled: RegistryServer, client: RegistryClient
 ) -> None:
     """A page of a proxy that asks for a login is told as such."""
-    filled.faults.add(
-        Fault(
-            status=200,
-            body=b"<html>Login</html>",
-            headers={"Content-Type": "text/html", "Docker-Content-Digest": ""},
-            times=None,
-        )
+    filled.fail(
+        status=200,
+        body=b"<html>Login</html>",
+        headers={"Content-Type": "text/html", "Docker-Content-Digest": ""},
+        times=None,
     )
     store = client.store(filled.host, "ns/name")
     for ask in (lambda: store.resolve("latest"), lambda: list(store.tags())):
@@ -896,7 +862,7 @@ def test_absence_that_a_cache_remembers(
     server: RegistryServer, client: RegistryClient, age: str, cached: bool
 ) -> None:
     """A cache that kept an answer of 404 is named: the image may be there."""
-    server.faults.add(Fault(status=404, headers={"Age": age}, times=None))
+    server.fail(status=404, headers={"Age": age}, times=None)
     with pytest.raises(errors.NotFound) as caught:
         client.store(server.host, "ns/name").resolve("1")
     assert ("a cache in front" in str(caught.value.hint)) is cached
@@ -907,7 +873,7 @@ def test_servers_that_say_why(
 ) -> None:
     """The page of a web server that takes no request has the reason."""
     page = b"<html><head><title>400 No required SSL certificate</title>"
-    server.faults.add(Fault(status=400, body=page, times=None))
+    server.fail(status=400, body=page, times=None)
     with pytest.raises(errors.ServerFault, match="no registry") as caught:
         client.store(server.host, "ns/name").resolve("1")
     assert "says: No required SSL certificate" in str(caught.value.hint)
@@ -918,7 +884,7 @@ def test_pages_with_a_reason(
 ) -> None:
     """The page of a web server that refuses one request has the reason."""
     page = b"<html>\r\n<title>400 Request Header Too Large</title>\r\n"
-    server.faults.add(Fault("POST", status=400, body=page, times=None))
+    server.fail("POST", status=400, body=page, times=None)
     blob = content.blob("page")
     with pytest.raises(errors.Refused, match="Request Header Too Large"):
         push(client.destination(server.host, "ns/name"), blob)
@@ -930,7 +896,7 @@ def test_deletion_of_a_tag_without_access(
     """A lack of access is not taken for a registry that deletes no tags."""
     entry = {"code": "DENIED", "message": "no access"}
     body = json.dumps({"errors": [entry]}).encode()
-    server.faults.add(Fault("DELETE", status=400, body=body, times=None))
+    server.fail("DELETE", status=400, body=body, times=None)
     with pytest.raises(errors.AccessDenied, match="no access"):
         client.destination(server.host, "ns/name").untag("1")
 
@@ -943,7 +909,7 @@ def test_pages_that_refuse_a_login(make_client: MakeClient) -> None:
         with pytest.raises(errors.NotFound):
             store.resolve("1")
         page = {"Content-Type": "text/html", "WWW-Authenticate": None}
-        server.faults.add(Fault(status=401, headers=page, times=None))
+        server.fail(status=401, headers=page, times=None)
         with pytest.raises(errors.AccessDenied) as caught:
             store.fetch(BLOB.descriptor)
     assert "the credentials of me" in str(caught.value.hint)
@@ -956,9 +922,7 @@ def test_pages_that_deny_access(
     """No login helps where a web server in front of a registry refuses."""
     headers = {"Content-Type": "text/html"}
     page = b"<html><title>Forbidden</title>"
-    server.faults.add(
-        Fault(status=status, headers=headers, body=page, times=None)
-    )
+    server.fail(status=status, headers=headers, body=page, times=None)
     with pytest.raises(errors.AccessDenied) as caught:
         client.store(server.host, "ns/name").resolve("1")
     assert "the answer is a web page" in str(caught.value.hint)

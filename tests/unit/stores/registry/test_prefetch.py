@@ -120,7 +120,7 @@ def test_unwell(
     server: RegistryServer, listed: RegistryStore, status: int
 ) -> None:
     """A request that has to be repeated is repeated by the read."""
-    server.faults.add(Fault(path="/blobs/", status=status))
+    server.fail(path="/blobs/", status=status)
     with (
         prefetch(listed, "/blobs/") as sent,
         pytest.raises(errors.StoreError),
@@ -132,7 +132,7 @@ def test_unwell(
 
 def test_damaged(server: RegistryServer, listed: RegistryStore) -> None:
     """A body that breaks off is read again."""
-    server.faults.add(Fault(path="/manifests/", truncate=10))
+    server.fail(path="/manifests/", truncate=10)
     with prefetch(listed, "/manifests/1") as sent:
         sent.wait()
         assert listed.resolve_ahead("1").digest == IMAGE.descriptor.digest
@@ -140,7 +140,7 @@ def test_damaged(server: RegistryServer, listed: RegistryStore) -> None:
 
 def test_broken(server: RegistryServer, listed: RegistryStore) -> None:
     """A connection without a response is an error, once."""
-    server.faults.add(Fault(path="/blobs/", reset=True))
+    server.fail(path="/blobs/", reset=True)
     with prefetch(listed, "/blobs/") as sent:
         with pytest.raises(errors.Unreachable):
             sent.wait()
@@ -151,7 +151,7 @@ def test_silent(
     server: RegistryServer, make_client: Callable[..., RegistryClient]
 ) -> None:
     """Silence ends after the time that a read has."""
-    server.faults.add(Fault(path="/blobs/", delay=30))
+    server.fail(path="/blobs/", delay=30)
     client = make_client(timeouts=Timeouts(2, 1))
     store = client.store(server.host, "ns/name")
     list(store.tags())
@@ -179,7 +179,7 @@ def test_silent_after_prompt_responses(
             sent.wait()
             store.fetch(CONFIG).read()
     monkeypatch.setattr(timeouts, "_LEAST", 0.2)
-    server.faults.add(Fault(path="/blobs/", delay=30))
+    server.fail(path="/blobs/", delay=30)
     begin = time.monotonic()
     with (
         prefetch(store, "/blobs/") as sent,
@@ -192,10 +192,8 @@ def test_silent_after_prompt_responses(
 def test_redirect(server: RegistryServer, listed: RegistryStore) -> None:
     """A redirect is followed by the read alone."""
     target = f"/v2/ns/name/blobs/{CONFIG.digest}"
-    server.faults.add(
-        Fault(
-            path="/blobs/", status=307, headers={"Location": target}, times=2
-        )
+    server.fail(
+        path="/blobs/", status=307, headers={"Location": target}, times=2
     )
     with prefetch(listed, "/blobs/") as sent:
         with pytest.raises(errors.StoreError):
@@ -220,9 +218,7 @@ def test_limited(
 
 def test_pauses(server: RegistryServer, listed: RegistryStore) -> None:
     """The pause that a registry asks for is kept."""
-    server.faults.add(
-        Fault(path="/blobs/", status=429, headers={"Retry-After": "1"})
-    )
+    server.fail(path="/blobs/", status=429, headers={"Retry-After": "1"})
     begin = time.monotonic()
     with (
         prefetch(listed, "/blobs/") as sent,
@@ -251,7 +247,7 @@ def test_connections_end(
 ) -> None:
     """Where each response ends its connection, it takes long soon."""
     monkeypatch.setattr(session, "_CONNECTING", 0.01)
-    server.faults.add(Fault(headers={"Connection": "close"}, times=None))
+    server.fail(headers={"Connection": "close"}, times=None)
     list(store.tags())
     sent = 0
     while sent < 10_000 and (prefetched := store.prefetch("1")):

@@ -23,7 +23,6 @@ from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content, store_suite
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from tests import servers
 from tests.proxy import Proxy, SocksProxy
@@ -66,7 +65,7 @@ def test_proxies_that_break_large_requests(
     server: RegistryServer, through: Through
 ) -> None:
     """Content that a proxy broke off is sent in chunks, as squid takes it."""
-    server.faults.add(Fault("PUT", larger_than=2**21, reset=True, times=None))
+    server.fail("PUT", larger_than=2**21, reset=True, times=None)
     with Proxy({"registry.test:5000": server.host}) as proxy:
         store = through(proxy)
         with pytest.raises(errors.Unreachable):
@@ -79,7 +78,7 @@ def test_large_requests_within_tls(
     secure: RegistryServer, through: Through
 ) -> None:
     """A connection that breaks within TLS is not blamed on the proxy."""
-    secure.faults.add(Fault("PUT", reset=True))
+    secure.fail("PUT", reset=True)
     with Proxy({"registry.test:443": secure.host}) as proxy:
         store = through(proxy, tls=True)
         with pytest.raises(errors.Unreachable):
@@ -92,7 +91,7 @@ def test_large_requests_within_tls(
 def test_scanning(server: RegistryServer, through: Through) -> None:
     """A proxy that scans content has longer than a registry itself."""
     server.content.store("ns/name").push(BLOB.descriptor, BLOB.open())
-    server.faults.add(Fault("GET", "/blobs/", delay=1.5, times=None))
+    server.fail("GET", "/blobs/", delay=1.5, times=None)
     with Proxy({"registry.test:5000": server.host}) as proxy:
         store = through(proxy, timeouts=Timeouts(2, 0.5))
         assert store_suite.read(store, BLOB.descriptor) == BLOB.data
@@ -348,7 +347,7 @@ def test_proxies_that_refuse_plain_requests(
 ) -> None:
     """The answer of a proxy is not blamed on the login at a registry."""
     page = b"<html><title>ERROR: Access denied</title>"
-    server.faults.add(Fault(method, status=status, body=page, times=None))
+    server.fail(method, status=status, body=page, times=None)
     with Proxy({"registry.test:5000": server.host}) as proxy:
         store = through(proxy, login="me:canary@")
         with pytest.raises(errors.StoreError, match=str(status)) as caught:
@@ -365,7 +364,7 @@ def test_registries_that_refuse_behind_a_proxy(
 ) -> None:
     """The reason that a registry gives is its own."""
     said = b'{"errors": [{"code": "DENIED", "message": "no access"}]}'
-    server.faults.add(Fault(status=403, body=said, times=None))
+    server.fail(status=403, body=said, times=None)
     with (
         Proxy({"registry.test:5000": server.host}) as proxy,
         pytest.raises(errors.AccessDenied, match="no access") as caught,
@@ -376,7 +375,7 @@ def test_registries_that_refuse_behind_a_proxy(
 
 def test_refusals_within_tls(secure: RegistryServer, through: Through) -> None:
     """A proxy that passes TLS on cannot have answered."""
-    secure.faults.add(Fault(status=403, body=b"", times=None))
+    secure.fail(status=403, body=b"", times=None)
     with (
         Proxy({"registry.test:443": secure.host}) as proxy,
         pytest.raises(errors.AccessDenied) as caught,
@@ -390,7 +389,7 @@ def test_busy_registries_within_tls(
     secure: RegistryServer, through: Through
 ) -> None:
     """A registry that is busy for a while is not out of the proxy's reach."""
-    secure.faults.add(Fault(status=503, times=8))
+    secure.fail(status=503, times=8)
     image = content.image("busy")
     store_suite.push(secure.content.store("ns/name"), *image.pieces)
     patient = RetryPolicy(attempts=12, base=0.001)
@@ -505,7 +504,7 @@ def test_other_networks_are_not_direct(
 
 def test_trickled_heads(secure: RegistryServer, through: Through) -> None:
     """A whole head has the time of one wait through a proxy, too."""
-    secure.faults.add(Fault(trickle=0.1, times=None))
+    secure.fail(trickle=0.1, times=None)
     with Proxy({"registry.test:443": secure.host}) as proxy:
         store = through(
             proxy,

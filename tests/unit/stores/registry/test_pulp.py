@@ -50,13 +50,11 @@ class Broken(io.BytesIO):
 
 def answer_signatures(server: RegistryServer, document: object) -> None:
     """Answer requests for signatures with this document."""
-    server.faults.add(
-        Fault(
-            path="^/extensions/v2/ns/name/signatures/sha256:",
-            status=200,
-            body=json.dumps(document).encode(),
-            times=None,
-        )
+    server.fail(
+        path="^/extensions/v2/ns/name/signatures/sha256:",
+        status=200,
+        body=json.dumps(document).encode(),
+        times=None,
     )
 
 
@@ -148,7 +146,7 @@ def test_content_is_sent_before_its_digest(
     """The request that completes an upload has no content to lose, and is sent
     again alone.
     """
-    server.faults.add(Fault("PUT", status=503))
+    server.fail("PUT", status=503)
     server.faults.add(MARK)
     blob = content.blob("in parts", size)
     push(client.destination(server.host, "ns/name"), blob)
@@ -164,7 +162,7 @@ def test_an_end_that_is_refused_for_now(
     server: RegistryServer, client: RegistryClient
 ) -> None:
     """The request that completes an upload is sent again without content."""
-    server.faults.add(Fault("PUT", status=503))
+    server.fail("PUT", status=503)
     server.faults.add(MARK)
     blob = content.blob("end", 300_000)
     store = client.destination(server.host, "ns/name")
@@ -178,7 +176,7 @@ def test_a_full_upload_is_not_used_again(
     server: RegistryServer, client: RegistryClient
 ) -> None:
     """After the last attempt to complete it the next push begins anew."""
-    server.faults.add(Fault("PUT", status=503, times=5))
+    server.fail("PUT", status=503, times=5)
     server.faults.add(MARK)
     blob = content.blob("end", 300_000)
     store = client.destination(server.host, "ns/name")

@@ -11,7 +11,6 @@ from imageprep_client.stores.memory import MemoryRegistry
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content, images, store_suite
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.transfer import engine
@@ -100,16 +99,14 @@ def test_expired_urls(
     body = (
         b"<Error><Code>AccessDenied</Code><Message>Expired</Message></Error>"
     )
-    backend.faults.add(Fault(path="/blobs/", status=status, body=body))
+    backend.fail(path="/blobs/", status=status, body=body)
     store = client.store(server.host, "ns/name")
     blob = IMAGE.blobs[0]
     with store.fetch(blob.descriptor) as stream:
         assert len(stream.read()) == blob.descriptor.size
     assert len(server.requests("GET", "/blobs/")) == 2
 
-    backend.faults.add(
-        Fault(path="/blobs/", status=status, body=body, times=None)
-    )
+    backend.fail(path="/blobs/", status=status, body=body, times=None)
     with pytest.raises(errors.ServerFault, match="Expired") as caught:
         store.fetch(blob.descriptor)
     assert f"{server.host} redirects to this server" in str(caught.value.hint)
@@ -138,14 +135,12 @@ def test_servers_that_never_answer(
     """An address that clients cannot reach is told soon, with its origin."""
     images.write([IMAGE], server.content.store)
     address = f"127.0.0.1:{servers.free_port()}"
-    server.faults.add(
-        Fault(
-            method,
-            "/blobs/",
-            status=status,
-            headers={"Location": f"http://{address}/x"},
-            times=None,
-        )
+    server.fail(
+        method,
+        "/blobs/",
+        status=status,
+        headers={"Location": f"http://{address}/x"},
+        times=None,
     )
     store = client.destination(server.host, "ns/name")
     with pytest.raises(errors.Unreachable) as caught:

@@ -97,13 +97,11 @@ def test_list_of_referrers_on_another_host(
         RegistryServer(behaviour=OLD) as registry,
     ):
         target = pages.url if answer == "limited" else elsewhere
-        registry.faults.add(
-            Fault(
-                path="/referrers/",
-                status=303,
-                headers={"Location": f"{target}/pages"},
-                times=None,
-            )
+        registry.fail(
+            path="/referrers/",
+            status=303,
+            headers={"Location": f"{target}/pages"},
+            times=None,
         )
         image = fill(registry, "a")
         store = client.store(registry.host, "a")

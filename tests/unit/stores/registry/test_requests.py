@@ -11,7 +11,6 @@ from imageprep_client.observer import Observer
 from imageprep_client.stores import base, memory
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.transfer import engine
 from imageprep_client.transfer.copies import Copy
@@ -70,8 +69,8 @@ def test_length_of_a_head_is_not_relied_on(
     client: RegistryClient, registry: RegistryServer
 ) -> None:
     """A HEAD that tells a wrong length spoils nothing."""
-    registry.faults.add(
-        Fault(method="HEAD", path="/manifests/", length_error=5, times=None)
+    registry.fail(
+        method="HEAD", path="/manifests/", length_error=5, times=None
     )
     copy(
         client.store(registry.host, "ns/a"),
@@ -114,8 +113,8 @@ def test_first_answer_is_elsewhere(
     """A server that redirects only the request itself is a registry, too."""
     found = registry.content.store("ns/a").resolve("1")
     elsewhere = f"{registry.url}/v2/ns/a/manifests/{found.digest}"
-    registry.faults.add(
-        Fault(path="/manifests/1", status=307, headers={"Location": elsewhere})
+    registry.fail(
+        path="/manifests/1", status=307, headers={"Location": elsewhere}
     )
     assert getattr(client.store(registry.host, "ns/a"), how)("1") == found
     assert len(registry.requests(path="/manifests/1")) == 1

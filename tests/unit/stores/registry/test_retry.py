@@ -85,7 +85,7 @@ def test_passing_answers_are_tried_again(
     status: int,
 ) -> None:
     """Answers of an overloaded registry are waited out, and told."""
-    server.faults.add(Fault(path="/manifests/", status=status, times=3))
+    server.fail(path="/manifests/", status=status, times=3)
     found = store.resolve_ahead("latest")
     assert found == image.descriptor
     assert [attempt for _, attempt, _, _ in observer.retries] == [1, 2, 3]
@@ -110,7 +110,7 @@ def test_long_pauses_are_told(
 ) -> None:
     """A registry that is given up for hours says so itself."""
     headers = {"Retry-After": seconds}
-    server.faults.add(Fault(status=status, headers=headers, times=None))
+    server.fail(status=status, headers=headers, times=None)
     client = make_client(policy=RetryPolicy(attempts=1))
     with pytest.raises(errors.TooManyRequests) as caught:
         client.store(server.host, "ns/name").resolve("latest")
@@ -126,7 +126,7 @@ def test_lasting_answers_are_not(
     status: int,
 ) -> None:
     """Answers that will stay are told at once."""
-    server.faults.add(Fault(path="/manifests/", status=status, times=None))
+    server.fail(path="/manifests/", status=status, times=None)
     with pytest.raises(errors.StoreError) as caught:
         store.resolve("latest")
     assert not caught.value.temporary
@@ -137,7 +137,7 @@ def test_resets_are_tried_again(
     server: RegistryServer, store: RegistryStore, image: content.Image
 ) -> None:
     """A connection that is closed without an answer is no answer."""
-    server.faults.add(Fault(path="/manifests/", reset=True, times=2))
+    server.fail(path="/manifests/", reset=True, times=2)
     found = store.resolve("latest")
     assert found == image.descriptor
 
@@ -146,7 +146,7 @@ def test_attempts_are_bounded(
     server: RegistryServer, store: RegistryStore, image: content.Image
 ) -> None:
     """After five attempts the last error is told."""
-    server.faults.add(Fault(path="/manifests/", status=502, times=None))
+    server.fail(path="/manifests/", status=502, times=None)
     with pytest.raises(errors.ServerFault, match="502"):
         store.resolve_ahead("latest")
     assert len(server.requests("GET", "/manifests/")) == 5
@@ -174,10 +174,8 @@ def test_turns_of_others_count_no_attempt(
 
     client = make_client(observer=Meanwhile())
     store = client.store(server.host, "ns/name")
-    server.faults.add(Fault(path="/manifests/queued", status=status, times=8))
-    server.faults.add(
-        Fault(path="/manifests/never", status=status, times=None)
-    )
+    server.fail(path="/manifests/queued", status=status, times=8)
+    server.fail(path="/manifests/never", status=status, times=None)
     with pytest.raises(errors.NotFound):
         store.resolve("queued")
     assert len(server.requests("HEAD", "/manifests/queued")) == 9
@@ -190,7 +188,7 @@ def test_no_retries(
     server: RegistryServer, make_client: MakeClient, image: content.Image
 ) -> None:
     """A dry run wants an answer now."""
-    server.faults.add(Fault(path="/manifests/", status=429, times=None))
+    server.fail(path="/manifests/", status=429, times=None)
     store = make_client(policy=ONE_ATTEMPT).store(server.host, "ns/name")
     with pytest.raises(errors.TooManyRequests):
         store.resolve("latest")
@@ -207,9 +205,7 @@ def test_retry_after_is_kept(
 ) -> None:
     """A registry that says how long gets that long."""
     headers = {"Retry-After": "1"}
-    server.faults.add(
-        Fault(path="/manifests/", status=status, headers=headers)
-    )
+    server.fail(path="/manifests/", status=status, headers=headers)
     store.resolve("latest")
     assert [seconds for _, _, seconds, _ in observer.retries] == [1.0]
 
@@ -218,9 +214,7 @@ def test_waiting_ends_with_the_run(
     server: RegistryServer, make_client: MakeClient, image: content.Image
 ) -> None:
     """Closing the client wakes who waits, with an error."""
-    server.faults.add(
-        Fault(path="/manifests/", status=429, headers={"Retry-After": "60"})
-    )
+    server.fail(path="/manifests/", status=429, headers={"Retry-After": "60"})
     told = threading.Event()
 
     class Telling(Recorder):
@@ -257,7 +251,7 @@ def test_damaged_manifests_are_fetched_again(
 ) -> None:
     """A body that ends early, or has a wrong digest, is not believed."""
     for fault in faults:
-        server.faults.add(Fault("GET", "/manifests/", **fault))
+        server.fail("GET", "/manifests/", **fault)
     with store.fetch(image.descriptor) as got:
         assert got.read() == image.manifest.data
 
@@ -266,7 +260,7 @@ def test_the_same_wrong_manifest_is_given_up(
     server: RegistryServer, make_client: MakeClient, image: content.Image
 ) -> None:
     """Content that is wrong in the same way each time is what there is."""
-    server.faults.add(Fault("GET", "/manifests/", corrupt=5, times=None))
+    server.fail("GET", "/manifests/", corrupt=5, times=None)
     client = make_client(policy=RetryPolicy(attempts=12, base=0))
     with pytest.raises(errors.DigestMismatch):
         client.store(server.host, "ns/name").fetch(image.descriptor)
@@ -278,8 +272,8 @@ def test_failed_token_requests_are_no_attempts(
 ) -> None:
     """A token server that fails has the attempts of its own."""
     with RegistryServer(gate=Bearer(anonymous=True)) as server:
-        server.faults.add(Fault(path="/token", status=503, times=3))
-        server.faults.add(Fault("HEAD", "/manifests/", skip=1, status=503))
+        server.fail(path="/token", status=503, times=3)
+        server.fail("HEAD", "/manifests/", skip=1, status=503)
         store = make_client(policy=RetryPolicy(attempts=4, base=0))
         with pytest.raises(errors.NotFound):
             store.store(server.host, "ns/name").resolve("latest")
@@ -288,7 +282,7 @@ def test_failed_token_requests_are_no_attempts(
 def test_token_requests_are_not_multiplied(make_client: MakeClient) -> None:
     """A token server that stays away ends the request that wants a token."""
     with RegistryServer(gate=Bearer(anonymous=True)) as server:
-        server.faults.add(Fault(path="/token", status=503, times=None))
+        server.fail(path="/token", status=503, times=None)
         with pytest.raises(errors.ServerFault, match="no token"):
             make_client().store(server.host, "ns/name").resolve("latest")
         assert len(server.requests("GET", "/token")) == 5
@@ -300,7 +294,7 @@ def test_small_uploads_begin_again(
 ) -> None:
     """A small blob is sent again from its beginning, to a new place."""
     blob = content.blob("small")
-    server.faults.add(Fault(path=path, reset=True, times=2))
+    server.fail(path=path, reset=True, times=2)
     client.store(server.host, "ns/new").push(blob.descriptor, blob.open())
     stored = server.content.store("ns/new").fetch(blob.descriptor).read()
     assert stored == blob.data
@@ -311,7 +305,7 @@ def test_streams_are_not_sent_again(
 ) -> None:
     """A stream that breaks is a temporary error for who has the source."""
     blob = content.blob("large", 3 * 1024 * 1024)
-    server.faults.add(Fault("PUT", reset=True))
+    server.fail("PUT", reset=True)
     store = client.store(server.host, "ns/new")
     with pytest.raises(errors.Unreachable) as caught:
         store.push(blob.descriptor, blob.open())
@@ -325,9 +319,9 @@ def test_chance_and_patience(
     server: RegistryServer, client: RegistryClient, image: content.Image
 ) -> None:
     """Many things that go wrong now and then do not stop a copy."""
-    server.faults.add(Fault(chance=0.2, times=None, status=503))
-    server.faults.add(Fault("GET", chance=0.2, times=None, truncate=100))
-    server.faults.add(Fault(chance=0.2, times=None, reset=True))
+    server.fail(chance=0.2, times=None, status=503)
+    server.fail("GET", chance=0.2, times=None, truncate=100)
+    server.fail(chance=0.2, times=None, reset=True)
     store = client.store(server.host, "ns/name")
     target = client.store(server.host, "ns/target")
     for piece in image.pieces:
@@ -342,9 +336,7 @@ def test_a_stream_that_is_limited_makes_all_wait(
     server: RegistryServer, store: RegistryStore
 ) -> None:
     """A body that cannot be sent again is no way around Retry-After."""
-    server.faults.add(
-        Fault(method="PUT", status=429, headers={"Retry-After": "1"})
-    )
+    server.fail(method="PUT", status=429, headers={"Retry-After": "1"})
     blob = content.blob("large", 3_000_000)
     began = time.monotonic()
     with pytest.raises(errors.TooManyRequests):
@@ -363,7 +355,7 @@ def test_absurd_numbers(
     """A number of thousands of digits is none, and no crash."""
     number = "9" * 5000
     value = number if header == "Content-Length" else f"bytes 0-{number}/*"
-    server.faults.add(Fault(path="/blobs/", headers={header: value}, times=1))
+    server.fail(path="/blobs/", headers={header: value}, times=1)
     blob = image.parts[0]
     with store.fetch(blob.descriptor) as stream:
         assert stream.read() == blob.data
@@ -378,7 +370,7 @@ def test_attempts_to_tag_are_bounded(
     in_one_step: bool,
 ) -> None:
     """One policy bounds them, not one in another."""
-    server.faults.add(Fault("PUT", "/manifests/", status=502, times=None))
+    server.fail("PUT", "/manifests/", status=502, times=None)
 
     def tag() -> None:
         if in_one_step:
@@ -654,7 +646,7 @@ def test_not_reached_any_more(
     with RegistryClient(policy=policy, observer=observer) as client:
         store = client.store(server.host, "ns/name")
         assert store.resolve("latest") == image.descriptor
-        server.faults.add(Fault(reset=True, times=None))
+        server.fail(reset=True, times=None)
         with pytest.raises(errors.Unreachable):
             store.resolve("latest")
     assert len(observer.retries) == 11

@@ -42,7 +42,7 @@ def test_trickled_heads_of_token_servers(
 ) -> None:
     """So do the heads of challenges and of token servers."""
     with RegistryServer(gate=Bearer(anonymous=True)) as server:
-        server.faults.add(Fault(path=path, trickle=0.1, times=None))
+        server.fail(path=path, trickle=0.1, times=None)
         store = make_client(**ONCE).store(server.host, "ns/name")
         with pytest.raises(errors.Unreachable, match="timed out"):
             store.resolve("latest")
@@ -56,7 +56,7 @@ def test_slow_bodies(
     behaviour = Behaviour(framing=framing)
     with RegistryServer(behaviour=behaviour) as server:
         server.content.store("ns/name").push(BLOB.descriptor, BLOB.open())
-        server.faults.add(Fault("GET", "/blobs/", drip=0.3, times=None))
+        server.fail("GET", "/blobs/", drip=0.3, times=None)
         patient = {**ONCE, "timeouts": Timeouts(2, 1)}
         store = make_client(**patient).store(server.host, "ns/name")
         begin = time.monotonic()
@@ -71,7 +71,7 @@ def test_stored_after_the_timeout(
 ) -> None:
     """Content that a registry takes long to store is not sent for ever."""
     blob = content.blob("large", size)
-    server.faults.add(Fault("PUT", "/uploads/", delay=1.5, times=None))
+    server.fail("PUT", "/uploads/", delay=1.5, times=None)
     policy = RetryPolicy(attempts=8, base=0.2, cap=0.2)
     client = make_client(policy=policy, timeouts=Timeouts(2, 0.5))
     store = client.destination(server.host, "ns/name")
@@ -89,6 +89,6 @@ def test_slow_beginnings_are_waited_for(
 ) -> None:
     """An answer that arrives in time is read, however slowly it comes."""
     server.content.store("ns/name").push(BLOB.descriptor, BLOB.open())
-    server.faults.add(Fault("GET", "/blobs/", drip=0.02, times=None))
+    server.fail("GET", "/blobs/", drip=0.02, times=None)
     store = make_client(timeouts=Timeouts(2, 3)).store(server.host, "ns/name")
     assert store_suite.read(store, BLOB.descriptor) == BLOB.data

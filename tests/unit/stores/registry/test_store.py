@@ -15,7 +15,6 @@ from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.lists import listing
 from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content, store_suite, streams
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
 
@@ -74,9 +73,7 @@ def test_resolves_by_get_where_head_says_too_little(
     server: RegistryServer, store: RegistryStore, missing: str
 ) -> None:
     """A header missing from the answer to HEAD is replaced by the manifest."""
-    server.faults.add(
-        Fault("HEAD", headers={missing: None, "Connection": "close"})
-    )
+    server.fail("HEAD", headers={missing: None, "Connection": "close"})
     assert store.resolve("latest") == IMAGE.descriptor
     assert len(server.requests("GET", "/manifests/")) == 1
 
@@ -95,9 +92,7 @@ def test_digest_of_another_algorithm(
 ) -> None:
     """A header in sha512 does not contradict sha256."""
     other = digests.of(IMAGE.manifest.data, "sha512")
-    server.faults.add(
-        Fault("HEAD", headers={"Docker-Content-Digest": other}, times=None)
-    )
+    server.fail("HEAD", headers={"Docker-Content-Digest": other}, times=None)
     assert store.resolve(IMAGE.descriptor.digest) == IMAGE.descriptor
     assert store.resolve("latest").digest == other
 
@@ -185,7 +180,7 @@ def test_failed_mount_without_an_upload(
     server: RegistryServer, client: RegistryClient
 ) -> None:
     """Where it names no upload, the push opens one."""
-    server.faults.add(Fault("POST", "mount=", status=202))
+    server.fail("POST", "mount=", status=202)
     store = client.store(server.host, "ns/new")
     blob = content.blob("new")
     assert not store.mount(blob.descriptor, "ns/name")
@@ -198,7 +193,7 @@ def test_refused_mounts(
     server: RegistryServer, client: RegistryClient, status: int
 ) -> None:
     """A registry that does not mount is asked to take the bytes."""
-    server.faults.add(Fault("POST", status=status))
+    server.fail("POST", status=status)
     store = client.store(server.host, "ns/new")
     assert not store.mount(BLOB.descriptor, "ns/name")
 
@@ -207,7 +202,7 @@ def test_mount_of_what_the_origin_lacks(
     server: RegistryServer, client: RegistryClient
 ) -> None:
     """A mount that is answered 404 may succeed later, so it is told apart."""
-    server.faults.add(Fault("POST", status=404))
+    server.fail("POST", status=404)
     store = client.store(server.host, "ns/new")
     with pytest.raises(errors.NotFound):
         store.mount(BLOB.descriptor, "ns/name")
@@ -218,7 +213,7 @@ def test_failing_mounts(
     server: RegistryServer, client: RegistryClient, status: int
 ) -> None:
     """A mount that fails is tried twice; then the blob is sent."""
-    server.faults.add(Fault("POST", "mount=", status=status, times=None))
+    server.fail("POST", "mount=", status=status, times=None)
     store = client.store(server.host, "ns/new")
     assert not store.mount(BLOB.descriptor, "ns/name")
     assert len(server.requests("POST")) <= 2
@@ -254,7 +249,7 @@ def test_cancelling_may_fail(
     server: RegistryServer, client: RegistryClient
 ) -> None:
     """The cause of a failed push is raised, not the failed clean-up."""
-    server.faults.add(Fault("DELETE", status=500, times=None))
+    server.fail("DELETE", status=500, times=None)
     blob = content.blob("broken", 3_000_000)
     with pytest.raises(streams.Interrupted):
         client.store(server.host, "ns/new").push(
@@ -289,7 +284,7 @@ def test_delete_where_it_is_not_allowed(
     with pytest.raises(errors.ServerFault, match="405") as caught:
         store.delete(IMAGE.descriptor)
     assert "REGISTRY_STORAGE_DELETE_ENABLED" in str(caught.value.hint)
-    server.faults.add(Fault("DELETE", status=503, times=None))
+    server.fail("DELETE", status=503, times=None)
     with pytest.raises(errors.ServerFault) as caught:
         store.delete(IMAGE.descriptor)
     assert caught.value.hint is None
@@ -317,7 +312,7 @@ def test_tags_of_the_unknown(
     server: RegistryServer, client: RegistryClient
 ) -> None:
     """Where the registry says 404, so does the store."""
-    server.faults.add(Fault(path="/tags/", status=404))
+    server.fail(path="/tags/", status=404)
     with pytest.raises(errors.NotFound, match="repository unknown"):
         client.store(server.host, "ns/unknown").tags()
 
@@ -336,7 +331,7 @@ def test_odd_tags(
     expected: list[str],
 ) -> None:
     """Names that cannot be tags are left out."""
-    server.faults.add(Fault(path="/tags/", body=body))
+    server.fail(path="/tags/", body=body)
     assert list(store.tags()) == expected
 
 
@@ -345,7 +340,7 @@ def test_lists_that_are_none(
     server: RegistryServer, store: RegistryStore, body: bytes
 ) -> None:
     """A page that is no list is an error."""
-    server.faults.add(Fault(path="/tags/", body=body, times=None))
+    server.fail(path="/tags/", body=body, times=None)
     with pytest.raises(errors.InvalidContent, match="no JSON object"):
         store.tags()
 
@@ -354,7 +349,7 @@ def test_lists_that_stay_wrong(
     server: RegistryServer, make_client: Callable[..., RegistryClient]
 ) -> None:
     """The same wrong answer is asked for a few times only."""
-    server.faults.add(Fault(path="/tags/", body=b"", times=None))
+    server.fail(path="/tags/", body=b"", times=None)
     policy = RetryPolicy(base=0.001, cap=0.001, same=3)
     store = make_client(policy=policy).store(server.host, "ns/name")
     with pytest.raises(errors.InvalidContent, match="no JSON object"):
@@ -375,9 +370,7 @@ def test_pages_that_lead_astray(
 ) -> None:
     """Pages are on the registry and end (oras-go 1215)."""
     page = b'{"tags": ["a", "b"]}'
-    server.faults.add(
-        Fault(path="/tags/", headers={"Link": link}, body=page, times=None)
-    )
+    server.fail(path="/tags/", headers={"Link": link}, body=page, times=None)
     with pytest.raises(errors.ServerFault, match=message) as caught:
         store.tags()
     assert not caught.value.temporary
@@ -390,7 +383,7 @@ def test_other_links(
     server: RegistryServer, store: RegistryStore, link: str
 ) -> None:
     """Only the next page is followed."""
-    server.faults.add(Fault(path="/tags/", headers={"Link": link}))
+    server.fail(path="/tags/", headers={"Link": link})
     assert list(store.tags()) == ["latest"]
 
 
@@ -414,7 +407,7 @@ def test_broken_referrers(
 ) -> None:
     """A list of referrers with a broken descriptor is not used."""
     body = b'{"manifests": [{"digest": "sha256:../x"}]}'
-    server.faults.add(Fault(path="/referrers/", body=body))
+    server.fail(path="/referrers/", body=body)
     with pytest.raises(errors.InvalidContent, match="list of referrers"):
         store.referrers(IMAGE.descriptor)
 

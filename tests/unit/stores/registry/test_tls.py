@@ -22,7 +22,6 @@ from imageprep_client.stores.registry.endpoints.hosts import Endpoint, Hosts
 from imageprep_client.stores.registry.endpoints.probing import probe
 from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Bearer
 from imageprep_client.testing.registry import RegistryServer
 from tests import programs, servers
@@ -397,7 +396,7 @@ def test_uploads_stay_with_tls(
 ) -> None:
     """A location that leaves TLS gets nothing (CVE-2026-50151)."""
     place = f"{server.url}/v2/ns/name/blobs/uploads/x"
-    secure.faults.add(Fault("POST", status=202, headers={"Location": place}))
+    secure.fail("POST", status=202, headers={"Location": place})
     blob = content.blob("new")
     store = client.store(secure.host, "ns/name")
     with pytest.raises(errors.ServerFault, match="from https"):
@@ -417,7 +416,7 @@ def test_token_servers_stay_with_tls(
         hosts = Hosts(cacert=str(certificates / "ca.crt"))
         scope = "scope=repository:ns/name:pull"
         slash = {"Location": f"http://{server.host}/token?slash&{scope}"}
-        server.faults.add(Fault(path="/token", status=301, headers=slash))
+        server.fail(path="/token", status=301, headers=slash)
         store = make_client(hosts).store(server.host, "ns/name")
         assert store.exists(BLOB.descriptor)
 

@@ -24,7 +24,6 @@ from imageprep_client.stores.registry.auth.tokens import (
 )
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Bearer
 from imageprep_client.testing.registry import RegistryServer
 from tests.once import ONE_ATTEMPT
@@ -81,7 +80,7 @@ def test_wrong_passwords_at_a_server_that_fails_for_now(
 ) -> None:
     """A failure that may pass does not turn the bound on them off."""
     with RegistryServer(gate=Bearer("me", "secret")) as server:
-        server.faults.add(Fault("GET", "/token", status=status, skip=skip))
+        server.fail("GET", "/token", status=status, skip=skip)
         known = Credentials({server.host: ("me", "wrong")})
         client = make_client(Hosts(credentials=known))
 

@@ -12,7 +12,6 @@ from imageprep_client.observer import Observer
 from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import push
 
@@ -40,7 +39,7 @@ def test_what_was_refused_unread_goes_on(
     """A proxy that permits no two requests at once gets the content once: no
     attempt opens an upload before it, which would be the one permitted.
     """
-    server.faults.add(Fault("PUT", status=status, times=2))
+    server.fail("PUT", status=status, times=2)
     store = client.destination(server.host, "ns/name")
     # The caller reads a stream again.
     RetryPolicy(base=0.001).repeat(
@@ -55,8 +54,8 @@ def test_uploads_that_are_gone_are_opened_again(
     server: RegistryServer, client: RegistryClient, status: int
 ) -> None:
     """An upload may be lost between two attempts, whatever the answer is."""
-    server.faults.add(Fault("PUT", status=503))
-    server.faults.add(Fault("PUT", status=status))
+    server.fail("PUT", status=503)
+    server.fail("PUT", status=status)
     push(client.destination(server.host, "ns/name"), SMALL)
     assert server.content.store("ns/name").exists(SMALL.descriptor)
     assert len(server.requests("POST", _OPEN)) == 2
@@ -67,8 +66,8 @@ def test_uploads_that_are_denied_are_not_opened_again(
     server: RegistryServer, client: RegistryClient
 ) -> None:
     """A lack of permission is none of an upload that may be lost."""
-    server.faults.add(Fault("PUT", status=503))
-    server.faults.add(Fault("PUT", status=403))
+    server.fail("PUT", status=503)
+    server.fail("PUT", status=403)
     with pytest.raises(errors.AccessDenied):
         push(client.destination(server.host, "ns/name"), SMALL)
     assert len(server.requests("POST", _OPEN)) == 1
@@ -79,12 +78,12 @@ def test_chunks_that_were_refused_unread_go_on(
     server: RegistryServer, client: RegistryClient, status: int
 ) -> None:
     """A chunk is sent again alone, not with all that were taken before."""
-    server.faults.add(Fault(larger_than=_CHUNK, status=413, times=None))
+    server.fail(larger_than=_CHUNK, status=413, times=None)
     store = client.destination(server.host, "ns/name")
     with pytest.raises(errors.ServerFault, match="chunks are tried"):
         store.push(LARGE.descriptor, LARGE.open())
-    server.faults.add(Fault("PATCH", status=status, skip=1, times=3))
-    server.faults.add(Fault("PUT", status=status))
+    server.fail("PATCH", status=status, skip=1, times=3)
+    server.fail("PUT", status=status)
     store.push(LARGE.descriptor, LARGE.open())
     assert server.content.store("ns/name").exists(LARGE.descriptor)
     assert len(server.requests("POST", _OPEN)) == 2
@@ -124,16 +123,16 @@ def test_what_was_refused_half_read_begins_anew(
         spoiling.spoil()
         store.push(blob.descriptor, blob.open())
 
-    server.faults.add(Fault(larger_than=_CHUNK, status=413, times=None))
-    server.faults.add(Fault("PUT", larger_than=0, status=503))
-    server.faults.add(Fault("PATCH", skip=1, status=503))
+    server.fail(larger_than=_CHUNK, status=413, times=None)
+    server.fail("PUT", larger_than=0, status=503)
+    server.fail("PATCH", skip=1, status=503)
     RetryPolicy(base=0.001).repeat(push, errors.ServerFault)
     assert server.content.store("ns/name").exists(blob.descriptor)
     # Large content is refused as a whole first.
     assert len(server.requests("POST", _OPEN)) == (2 if size < _CHUNK else 3)
     # A refusal for good ends the push.
-    server.faults.add(Fault("PATCH", status=400, times=None))
-    server.faults.add(Fault("PUT", status=400, times=None))
+    server.fail("PATCH", status=400, times=None)
+    server.fail("PUT", status=400, times=None)
     with pytest.raises(errors.Refused):
         store.push(blob.descriptor, blob.open())
 
@@ -143,7 +142,7 @@ def test_bad_content_after_a_refusal_for_now(
 ) -> None:
     """An upload that is used again has no part in a failure of the source."""
     store = client.destination(server.host, "ns/name")
-    server.faults.add(Fault("PUT", status=503))
+    server.fail("PUT", status=503)
     with pytest.raises(errors.ServerFault, match="503"):
         store.push(LARGE.descriptor, LARGE.open())
     with pytest.raises(errors.DigestMismatch):
@@ -161,8 +160,8 @@ def test_misplaced_uploads(
     for its uploads, whose refusal is no word of the registry.
     """
     place = f"{other.url}/v2/ns/name/blobs/uploads/1"
-    server.faults.add(Fault("POST", headers={"Location": place}, times=None))
-    other.faults.add(Fault(status=status, times=None))
+    server.fail("POST", headers={"Location": place}, times=None)
+    other.fail(status=status, times=None)
     store = client.destination(server.host, "ns/name")
     with pytest.raises(errors.StoreError) as caught:
         store.push(SMALL.descriptor, SMALL.open())
@@ -179,8 +178,8 @@ def test_misplaced_uploads_with_other_causes(
 ) -> None:
     """A limit of size or of requests is no sign of a wrong address."""
     place = f"{other.url}/v2/ns/name/blobs/uploads/1"
-    server.faults.add(Fault("POST", headers={"Location": place}, times=None))
-    other.faults.add(Fault(status=status, times=None))
+    server.fail("POST", headers={"Location": place}, times=None)
+    other.fail(status=status, times=None)
     store = client.destination(server.host, "ns/name")
     for _ in range(2):
         with pytest.raises(errors.StoreError, match=str(status)) as caught:
@@ -193,8 +192,8 @@ def test_uploads_below_another_path(
 ) -> None:
     """A proxy that rewrites paths has to rewrite those of answers, too."""
     headers = {"Location": "/v2/name/blobs/uploads/1"}
-    server.faults.add(Fault("POST", headers=headers, times=None))
-    server.faults.add(Fault("PUT", "/v2/name/", status=405))
+    server.fail("POST", headers=headers, times=None)
+    server.fail("PUT", "/v2/name/", status=405)
     with pytest.raises(errors.Refused) as caught:
         push(client.destination(server.host, "ns/name"), SMALL)
     assert "rewrite Location" in str(caught.value.hint)
@@ -207,8 +206,8 @@ def test_uploads_at_another_path_that_are_not_permitted(
     one of a login that was sent, too.
     """
     headers = {"Location": "/artifacts-uploads/1"}
-    server.faults.add(Fault("POST", headers=headers, times=None))
-    server.faults.add(Fault("PUT", status=403, body=b"", times=None))
+    server.fail("POST", headers=headers, times=None)
+    server.fail("PUT", status=403, body=b"", times=None)
     with pytest.raises(errors.AccessDenied) as caught:
         push(client.destination(server.host, "ns/name"), SMALL)
     assert "podman login" in str(caught.value.hint)
@@ -219,8 +218,8 @@ def test_refusals_of_an_upload_that_was_used_again(
     server: RegistryServer, make_client: Callable[..., RegistryClient]
 ) -> None:
     """After the last attempt the error is that of the registry."""
-    server.faults.add(Fault("PUT", status=503))
-    server.faults.add(Fault("PUT", status=405))
+    server.fail("PUT", status=503)
+    server.fail("PUT", status=405)
     client = make_client(policy=RetryPolicy(attempts=2, base=0.001))
     with pytest.raises(errors.ServerFault) as caught:
         push(client.destination(server.host, "ns/name"), SMALL)
@@ -233,7 +232,7 @@ def test_uploads_without_a_location(
 ) -> None:
     """A registry that names no place for content is not asked again."""
     no_place = {"Location": None}
-    server.faults.add(Fault("POST", headers=no_place, times=None))
+    server.fail("POST", headers=no_place, times=None)
     store = make_client().destination(server.host, "ns/name")
     with pytest.raises(errors.ServerFault, match="without a Location"):
         push(store, SMALL)
@@ -252,14 +251,12 @@ def test_broken_links_at_a_destination(
     policy = RetryPolicy(attempts=6, base=0.001, cap=0.01, same=3)
     client = make_client(policy=policy)
     store = client.destination(server.host, "ns/name")
-    server.faults.add(
-        Fault("HEAD", "/manifests/1|/blobs/", status=status, times=None)
-    )
+    server.fail("HEAD", "/manifests/1|/blobs/", status=status, times=None)
     with pytest.raises(errors.NotFound):
         store.resolve("1")
     assert not store.exists(SMALL.descriptor)
     assert len(server.requests("HEAD", "/manifests/1")) == 3
-    server.faults.add(Fault("GET", "/manifests/1", status=status, times=None))
+    server.fail("GET", "/manifests/1", status=status, times=None)
     with pytest.raises(errors.ServerFault, match=str(status)):
         client.store(server.host, "ns/name").resolve("1")
 
@@ -282,7 +279,7 @@ def test_failing_destinations_are_not_empty(
     store = make_client(policy=policy).destination(server.host, "ns/name")
     with pytest.raises(errors.NotFound):
         store.resolve("1")
-    server.faults.add(Fault(path=path, status=status, times=None))
+    server.fail(path=path, status=status, times=None)
     before = len(server.requests())
     with pytest.raises(errors.ServerFault, match=str(status)):
         store.resolve("2")

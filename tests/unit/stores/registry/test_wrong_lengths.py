@@ -10,7 +10,6 @@ from imageprep_client import errors
 from imageprep_client.stores import verify
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content
-from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
 from imageprep_client.transfer import engine
@@ -33,7 +32,7 @@ def test_the_manifest_has_the_last_word(
     filled: RegistryServer, client: RegistryClient, error: int
 ) -> None:
     """The size of a manifest is that of its bytes, not that of HEAD."""
-    filled.faults.add(Fault("HEAD", length_error=error, times=None))
+    filled.fail("HEAD", length_error=error, times=None)
     store = client.store(filled.host, "ns/name")
     root = store.resolve("latest")
     for _ in range(2):
@@ -48,7 +47,7 @@ def test_copies(
     """An image is copied although both registries give wrong lengths."""
     store = filled.content.store("ns/copy")
     store.push(BLOB.descriptor, BLOB.open())
-    filled.faults.add(Fault("HEAD", length_error=error, times=None))
+    filled.fail("HEAD", length_error=error, times=None)
     for _ in range(2):
         copied = engine.copy(
             client.store(filled.host, "ns/name"),
@@ -76,7 +75,7 @@ def test_other_sizes_are_strict(
 
 def test_existence(filled: RegistryServer, client: RegistryClient) -> None:
     """GET decides whether content of another length exists."""
-    filled.faults.add(Fault("HEAD", length_error=3, times=None))
+    filled.fail("HEAD", length_error=3, times=None)
     store = client.store(filled.host, "ns/name")
     assert store.exists(BLOB.descriptor)
     assert store.exists(IMAGE.descriptor)

@@ -71,3 +71,11 @@ def client(make_client: Callable[..., RegistryClient]) -> RegistryClient:
 def store(server: RegistryServer, client: RegistryClient) -> RegistryStore:
     """A repository of the registry."""
     return client.store(server.host, "ns/name")
+
+
+@pytest.fixture
+def destination(
+    server: RegistryServer, client: RegistryClient
+) -> RegistryStore:
+    """As `store`, to be written."""
+    return client.destination(server.host, "ns/name")

@@ -9,6 +9,7 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.stores.memory import MemoryRegistry
 from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content, images
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import push
@@ -82,13 +83,12 @@ def test_least_chunks(server: RegistryServer, client: RegistryClient) -> None:
 
 
 def test_chunks_are_tried_once(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, destination: RegistryStore
 ) -> None:
     """Where chunks are too large, too, the error names a proxy."""
     limit(server, 10)
-    store = client.destination(server.host, "ns/name")
     with pytest.raises(errors.Refused, match="413") as caught:
-        store.push(SMALL.descriptor, SMALL.open())
+        destination.push(SMALL.descriptor, SMALL.open())
     assert "proxy" in caught.value.hint
     assert len(server.requests("PUT")) == len(server.requests("PATCH")) == 1
 
@@ -109,25 +109,23 @@ def test_registry_without_whole_uploads(
 
 
 def test_chunks_are_tried_once_after_404(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, destination: RegistryStore
 ) -> None:
     """An upload that is not found in chunks either is given up."""
     server.fail(path="/uploads/", larger_than=0, status=404, times=None)
-    store = client.destination(server.host, "ns/name")
     with pytest.raises(errors.NotFound) as caught:
-        store.push(SMALL.descriptor, SMALL.open())
+        destination.push(SMALL.descriptor, SMALL.open())
     assert "several behind a load balancer" in str(caught.value.hint)
     assert len(server.requests("PUT")) == len(server.requests("PATCH")) == 1
 
 
 def test_content_that_is_sent_again_later(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, destination: RegistryStore
 ) -> None:
     """An upload that was lost once says nothing about the next one."""
     server.fail("PUT", larger_than=0, status=404)
-    store = client.destination(server.host, "ns/name")
     for _ in range(2):
-        store.push(SMALL.descriptor, SMALL.open())
+        destination.push(SMALL.descriptor, SMALL.open())
     assert len(server.requests("PATCH")) == 1
 
 
@@ -144,18 +142,17 @@ def test_chunks_of_a_new_upload_are_refused_for_good(
 
 
 def test_broken_content_is_not_completed(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, destination: RegistryStore
 ) -> None:
     """Wrong content sent in chunks is never stored, and given up."""
     limit(server, LIMIT)
     large = content.blob("large", 3_000_000)
-    store = client.destination(server.host, "ns/name")
     with pytest.raises(errors.ServerFault, match="chunks are tried"):
-        store.push(large.descriptor, large.open())
+        destination.push(large.descriptor, large.open())
     data = bytearray(large.data)
     data[-1] ^= 1
     with pytest.raises(errors.DigestMismatch):
-        store.push(large.descriptor, io.BytesIO(data))
+        destination.push(large.descriptor, io.BytesIO(data))
     assert server.requests("DELETE", "/uploads/")
     assert not server.content.store("ns/name").exists(large.descriptor)
 
@@ -170,14 +167,13 @@ class Dropped(io.BytesIO):
 
 
 def test_abandoned_content_leaves_no_upload(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, destination: RegistryStore
 ) -> None:
     """The registry need not keep what no request completes."""
     limit(server, LIMIT)
     large = content.blob("limits", 3 * LIMIT)
-    store = client.destination(server.host, "ns/name")
     with pytest.raises(errors.ServerFault, match="chunks are tried"):
-        store.push(large.descriptor, large.open())
+        destination.push(large.descriptor, large.open())
     with pytest.raises(Passed):
-        store.push(large.descriptor, Dropped(large.data))
+        destination.push(large.descriptor, Dropped(large.data))
     assert len(server.requests("DELETE", "/uploads/")) == 1

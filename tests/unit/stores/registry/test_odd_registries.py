@@ -48,11 +48,10 @@ def filled(server: RegistryServer) -> RegistryServer:
 
 @pytest.mark.parametrize("status", FAILURES)
 def test_head_is_refused(
-    filled: RegistryServer, client: RegistryClient, status: int
+    filled: RegistryServer, store: RegistryStore, status: int
 ) -> None:
     """GET decides what is there where HEAD is refused."""
     filled.fail("HEAD", status=status, times=None)
-    store = client.store(filled.host, "ns/name")
     assert store.resolve("latest") == IMAGE.descriptor
     assert store.exists(BLOB.descriptor)
     assert not store.exists(content.blob("none").descriptor)
@@ -60,37 +59,32 @@ def test_head_is_refused(
 
 @pytest.mark.parametrize("status", [200, 204])
 def test_opened_uploads(
-    server: RegistryServer, client: RegistryClient, status: int
+    server: RegistryServer, destination: RegistryStore, status: int
 ) -> None:
     """An upload may be opened with another status of success."""
     place = {"Location": "/v2/ns/name/blobs/uploads/1"}
     server.fail("POST", "uploads/$", status=status, headers=place)
     server.fail("PUT", "uploads/1", status=201)
-    store = client.destination(server.host, "ns/name")
-    store_suite.push(store, BLOB)
+    store_suite.push(destination, BLOB)
     assert server.requests("PUT", "uploads/1")
 
 
 @pytest.mark.parametrize("status", FAILURES)
 def test_head_is_refused_after_a_push(
-    server: RegistryServer, client: RegistryClient, status: int
+    server: RegistryServer, destination: RegistryStore, status: int
 ) -> None:
     """So it is after a push whose answer has no digest."""
     no_digest = {"Docker-Content-Digest": None}
     server.fail("PUT", headers=no_digest, times=None)
     server.fail("HEAD", status=status, times=None)
-    store = client.destination(server.host, "ns/name")
-    store_suite.push(store, *IMAGE.parts)
+    store_suite.push(destination, *IMAGE.parts)
     with IMAGE.manifest.open() as stream:
-        store.push_tagged(IMAGE.descriptor, stream, "1")
+        destination.push_tagged(IMAGE.descriptor, stream, "1")
     assert server.content.store("ns/name").resolve("1") == IMAGE.descriptor
 
 
-def test_believed_heads(
-    filled: RegistryServer, client: RegistryClient
-) -> None:
+def test_believed_heads(filled: RegistryServer, store: RegistryStore) -> None:
     """Where HEAD was seen to work, its 404 needs no GET."""
-    store = client.store(filled.host, "ns/name")
     store.resolve("latest")
     with pytest.raises(errors.NotFound):
         store.resolve("none")
@@ -143,17 +137,16 @@ def test_manifests_elsewhere(client: RegistryClient) -> None:
 
 @pytest.mark.parametrize("status", REFUSALS)
 def test_destinations_that_deny_what_is_absent(
-    server: RegistryServer, client: RegistryClient, status: int
+    server: RegistryServer, destination: RegistryStore, status: int
 ) -> None:
     """Content that a destination lets nobody look up counts as absent."""
     for method in ("HEAD", "GET"):
         server.fail(method, "/ns/name/", status=status, times=None)
-    store = client.destination(server.host, "ns/name")
-    for find in (store.resolve, store.resolve_ahead):
+    for find in (destination.resolve, destination.resolve_ahead):
         with pytest.raises(errors.NotFound):
             find("latest")
-    assert not store.exists(BLOB.descriptor)
-    store_suite.push(store, BLOB)
+    assert not destination.exists(BLOB.descriptor)
+    store_suite.push(destination, BLOB)
     assert server.content.store("ns/name").exists(BLOB.descriptor)
 
 
@@ -180,41 +173,38 @@ def test_destinations_are_asked_to_write(make_client: MakeClient) -> None:
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
 def test_answers_to_a_push(
-    server: RegistryServer, client: RegistryClient, status: int
+    server: RegistryServer, destination: RegistryStore, status: int
 ) -> None:
     """Any success of a push is one."""
     digest = {"Docker-Content-Digest": IMAGE.descriptor.digest}
     server.fail("PUT", status=status, headers=digest, times=None, body=b"")
-    store = client.destination(server.host, "ns/name")
-    store_suite.push(store, BLOB)
+    store_suite.push(destination, BLOB)
     with IMAGE.manifest.open() as stream:
-        store.push_tagged(IMAGE.descriptor, stream, "1")
+        destination.push_tagged(IMAGE.descriptor, stream, "1")
 
 
 IMMUTABLE = json.dumps({"errors": [{"code": "TAG_INVALID"}]}).encode()
 
 
 def test_tags_that_exist_for_good(
-    filled: RegistryServer, client: RegistryClient
+    filled: RegistryServer, destination: RegistryStore
 ) -> None:
     """An immutable tag that names the same image is no failure."""
     filled.fail("PUT", status=400, body=IMMUTABLE, times=None)
-    store = client.destination(filled.host, "ns/name")
     with IMAGE.manifest.open() as stream:
-        store.push_tagged(IMAGE.descriptor, stream, "latest")
-    store.tag(IMAGE.descriptor, "latest")
+        destination.push_tagged(IMAGE.descriptor, stream, "latest")
+    destination.tag(IMAGE.descriptor, "latest")
     other = content.image("another")
     with other.manifest.open() as stream, pytest.raises(errors.Refused):
-        store.push_tagged(other.descriptor, stream, "latest")
+        destination.push_tagged(other.descriptor, stream, "latest")
     with IMAGE.manifest.open() as stream, pytest.raises(errors.Refused):
-        store.push_tagged(IMAGE.descriptor, stream, "new")
+        destination.push_tagged(IMAGE.descriptor, stream, "new")
 
 
-def test_empty_digest(filled: RegistryServer, client: RegistryClient) -> None:
+def test_empty_digest(filled: RegistryServer, store: RegistryStore) -> None:
     """An empty Docker-Content-Digest is none."""
     empty = {"Docker-Content-Digest": ""}
     filled.fail(headers=empty, times=None)
-    store = client.store(filled.host, "ns/name")
     assert store.resolve("latest") == IMAGE.descriptor
 
 
@@ -233,13 +223,10 @@ def test_partial_content_that_is_whole(
     assert by_get == IMAGE.descriptor
 
 
-def test_partial_content(
-    filled: RegistryServer, client: RegistryClient
-) -> None:
+def test_partial_content(filled: RegistryServer, store: RegistryStore) -> None:
     """A part is not taken for the whole."""
     part = BLOB.data[:-1]
     filled.fail("GET", "/blobs/", status=206, body=part)
-    store = client.store(filled.host, "ns/name")
     with pytest.raises(errors.SizeMismatch):
         store.fetch(BLOB.descriptor)
 
@@ -412,7 +399,7 @@ def test_head_is_asked_for_the_first_blobs_alone(
 
 
 def test_compressed_manifests(
-    filled: RegistryServer, client: RegistryClient
+    filled: RegistryServer, store: RegistryStore
 ) -> None:
     """A manifest that comes compressed is unpacked."""
     filled.fail(
@@ -421,7 +408,6 @@ def test_compressed_manifests(
         headers={"Content-Encoding": "gzip"},
         times=None,
     )
-    store = client.store(filled.host, "ns/name")
     assert store.resolve("latest") == IMAGE.descriptor
     with store.fetch(IMAGE.descriptor) as stream:
         assert stream.read() == IMAGE.manifest.data
@@ -453,12 +439,11 @@ def test_compression_has_bounds(
 
 @pytest.mark.parametrize("coding", ["gzip", "aws-chunked"])
 def test_codings_of_storage(
-    filled: RegistryServer, client: RegistryClient, coding: str
+    filled: RegistryServer, store: RegistryStore, coding: str
 ) -> None:
     """A layer as it is stored has a coding that storage keeps for it."""
     headers = {"Content-Encoding": coding}
     filled.fail("GET", "/blobs/", headers=headers, times=None)
-    store = client.store(filled.host, "ns/name")
     with store.fetch(BLOB.descriptor) as stream:
         assert stream.read() == BLOB.data
 
@@ -712,15 +697,14 @@ def test_networks(host: str, expected: bool) -> None:
     ],
 )
 def test_refused_urls(
-    server: RegistryServer, client: RegistryClient, listed: list[object]
+    server: RegistryServer, destination: RegistryStore, listed: list[object]
 ) -> None:
     """A registry that refuses the URLs of a layer with 500 is asked once."""
     body = json.dumps({"errors": listed}).encode()
     server.fail("PUT", "/manifests/", status=500, body=body, times=None)
-    store = client.destination(server.host, "ns/name")
-    store_suite.push(store, *IMAGE.parts)
+    store_suite.push(destination, *IMAGE.parts)
     with IMAGE.manifest.open() as stream, pytest.raises(errors.Refused):
-        store.push_tagged(IMAGE.descriptor, stream, "1")
+        destination.push_tagged(IMAGE.descriptor, stream, "1")
     assert len(server.requests("PUT", "/manifests/")) == 1
 
 
@@ -734,27 +718,25 @@ def test_refused_urls(
     ],
 )
 def test_parts_that_are_known_later(
-    server: RegistryServer, client: RegistryClient, status: int, code: str
+    server: RegistryServer, destination: RegistryStore, status: int, code: str
 ) -> None:
     """A manifest is sent again where its parts are not known at once."""
     body = json.dumps({"errors": [{"code": code}]}).encode()
     server.fail("PUT", "/manifests/", status=status, body=body, times=3)
-    store = client.destination(server.host, "ns/name")
-    store_suite.push(store, *IMAGE.parts)
+    store_suite.push(destination, *IMAGE.parts)
     with IMAGE.manifest.open() as stream:
-        store.push_tagged(IMAGE.descriptor, stream, "1")
-    assert store.resolve("1") == IMAGE.descriptor
+        destination.push_tagged(IMAGE.descriptor, stream, "1")
+    assert destination.resolve("1") == IMAGE.descriptor
 
 
 # --- referrers, digests and locations that are a little off
 
 
-def test_bare_digests(filled: RegistryServer, client: RegistryClient) -> None:
+def test_bare_digests(filled: RegistryServer, store: RegistryStore) -> None:
     """A digest without its algorithm is a SHA-256 digest."""
     bare = IMAGE.descriptor.digest.removeprefix("sha256:")
     headers = {"Docker-Content-Digest": bare}
     filled.fail(headers=headers, times=None)
-    store = client.store(filled.host, "ns/name")
     assert store.resolve("latest") == IMAGE.descriptor
 
 
@@ -839,7 +821,7 @@ def test_redirects_in_a_circle(
 
 
 def test_pages_in_place_of_answers(
-    filled: RegistryServer, client: RegistryClient
+    filled: RegistryServer, store: RegistryStore
 ) -> None:
     """A page of a proxy that asks for a login is told as such."""
     filled.fail(
@@ -848,7 +830,6 @@ def test_pages_in_place_of_answers(
         headers={"Content-Type": "text/html", "Docker-Content-Digest": ""},
         times=None,
     )
-    store = client.store(filled.host, "ns/name")
     for ask in (lambda: store.resolve("latest"), lambda: list(store.tags())):
         with pytest.raises(errors.StoreError) as caught:
             ask()

@@ -275,10 +275,9 @@ def test_expired_token(make_client: Callable[..., RegistryClient]) -> None:
 
 
 def test_list_under_a_tag(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, store: RegistryStore
 ) -> None:
     """Referrers that may be under a tag take several requests."""
-    store = client.store(server.host, "ns/name")
     assert store.prefetch_referrers(IMAGE.descriptor) is None
     store.tags()
     prefetched = store.prefetch_referrers(IMAGE.descriptor)

@@ -12,6 +12,7 @@ from imageprep_client import errors
 from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
+from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Bearer
@@ -88,28 +89,26 @@ def test_signatures_beside_an_image(
 
 
 def test_signatures_of_a_known_image(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, store: RegistryStore
 ) -> None:
     """A manifest that was read by its digest tells of them as well."""
     image = content.image("signed")
     put(server.content.store("ns/name"), image, "latest")
     answer_signatures(server, {"signatures": [signature("b25l")]})
     server.faults.add(MARK)
-    store = client.store(server.host, "ns/name")
     with store.fetch(image.descriptor) as manifest:
         assert manifest.read() == image.manifest.data
     assert store.signatures(image.descriptor.digest) == [b"one"]
 
 
 def test_images_without_signatures(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, store: RegistryStore
 ) -> None:
     """They are asked for where GET alone tells of the extension, too."""
     image = content.image("unsigned")
     put(server.content.store("ns/name"), image, "latest")
     server.behaviour.head = False
     server.faults.add(MARK)
-    store = client.store(server.host, "ns/name")
     store.resolve("latest")
     assert not store.signatures(image.descriptor.digest)
     assert len(server.requests("GET", "/extensions/")) == 1
@@ -126,14 +125,13 @@ def test_images_without_signatures(
     ],
 )
 def test_bad_lists_of_signatures(
-    server: RegistryServer, client: RegistryClient, document: object
+    server: RegistryServer, store: RegistryStore, document: object
 ) -> None:
     """A list that is not as specified is no list of signatures."""
     image = content.image("signed")
     put(server.content.store("ns/name"), image, "latest")
     answer_signatures(server, document)
     server.faults.add(MARK)
-    store = client.store(server.host, "ns/name")
     store.resolve("latest")
     with pytest.raises(errors.InvalidContent, match="signatures"):
         store.signatures(image.descriptor.digest)
@@ -159,42 +157,39 @@ def test_content_is_sent_before_its_digest(
 
 
 def test_an_end_that_is_refused_for_now(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, destination: RegistryStore
 ) -> None:
     """The request that completes an upload is sent again without content."""
     server.fail("PUT", status=503)
     server.faults.add(MARK)
     blob = content.blob("end", 300_000)
-    store = client.destination(server.host, "ns/name")
-    store.push(blob.descriptor, blob.open())
+    destination.push(blob.descriptor, blob.open())
     assert server.content.store("ns/name").exists(blob.descriptor)
     sent = [request.method for request in server.requests(path=_UPLOAD)]
     assert sent == ["PATCH", "PUT", "PUT"]
 
 
 def test_a_full_upload_is_not_used_again(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, destination: RegistryStore
 ) -> None:
     """After the last attempt to complete it the next push begins anew."""
     server.fail("PUT", status=503, times=5)
     server.faults.add(MARK)
     blob = content.blob("end", 300_000)
-    store = client.destination(server.host, "ns/name")
     with pytest.raises(errors.ServerFault, match="503"):
-        store.push(blob.descriptor, blob.open())
-    store.push(blob.descriptor, blob.open())
+        destination.push(blob.descriptor, blob.open())
+    destination.push(blob.descriptor, blob.open())
     assert server.content.store("ns/name").exists(blob.descriptor)
 
 
 def test_half_of_a_blob_is_never_completed(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, destination: RegistryStore
 ) -> None:
     """Pulp would keep the first half of a PUT under the whole's digest."""
     server.faults.add(MARK)
     blob = content.blob("half", 3 * 1024 * 1024)
-    store = client.destination(server.host, "ns/name")
     with pytest.raises(errors.Unreachable, match="the source is gone"):
-        store.push(blob.descriptor, Broken(blob.data, server))
+        destination.push(blob.descriptor, Broken(blob.data, server))
     sent = [request.method for request in server.requests(path=_UPLOAD)]
     assert sent == ["PATCH", "DELETE"]
 

@@ -90,7 +90,7 @@ def test_access_to_the_other_server(
 def test_expired_urls(
     server: RegistryServer,
     backend: RegistryServer,
-    client: RegistryClient,
+    store: RegistryStore,
     status: int,
 ) -> None:
     """Storage that refuses a signed URL is asked again with a new one."""
@@ -100,7 +100,6 @@ def test_expired_urls(
         b"<Error><Code>AccessDenied</Code><Message>Expired</Message></Error>"
     )
     backend.fail(path="/blobs/", status=status, body=body)
-    store = client.store(server.host, "ns/name")
     blob = IMAGE.blobs[0]
     with store.fetch(blob.descriptor) as stream:
         assert len(stream.read()) == blob.descriptor.size
@@ -127,7 +126,7 @@ def _fetch(store: RegistryStore) -> None:
 )
 def test_servers_that_never_answer(
     server: RegistryServer,
-    client: RegistryClient,
+    destination: RegistryStore,
     method: str,
     status: int,
     use: Callable[[RegistryStore], None],
@@ -142,8 +141,7 @@ def test_servers_that_never_answer(
         headers={"Location": f"http://{address}/x"},
         times=None,
     )
-    store = client.destination(server.host, "ns/name")
     with pytest.raises(errors.Unreachable) as caught:
-        use(store)
+        use(destination)
     assert str(caught.value).startswith(address)
     assert f"{server.host} names this server" in str(caught.value.hint)

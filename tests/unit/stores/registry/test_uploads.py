@@ -11,6 +11,7 @@ from imageprep_client import errors
 from imageprep_client.observer import Observer
 from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import push
@@ -32,7 +33,7 @@ def other() -> Iterator[RegistryServer]:
 @pytest.mark.parametrize("blob", [SMALL, LARGE], ids=["small", "large"])
 def test_what_was_refused_unread_goes_on(
     server: RegistryServer,
-    client: RegistryClient,
+    destination: RegistryStore,
     status: int,
     blob: content.Piece,
 ) -> None:
@@ -40,10 +41,10 @@ def test_what_was_refused_unread_goes_on(
     attempt opens an upload before it, which would be the one permitted.
     """
     server.fail("PUT", status=status, times=2)
-    store = client.destination(server.host, "ns/name")
     # The caller reads a stream again.
     RetryPolicy(base=0.001).repeat(
-        lambda: store.push(blob.descriptor, blob.open()), errors.ServerFault
+        lambda: destination.push(blob.descriptor, blob.open()),
+        errors.ServerFault,
     )
     assert server.content.store("ns/name").exists(blob.descriptor)
     assert len(server.requests("POST", _OPEN)) == 1
@@ -75,16 +76,15 @@ def test_uploads_that_are_denied_are_not_opened_again(
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_chunks_that_were_refused_unread_go_on(
-    server: RegistryServer, client: RegistryClient, status: int
+    server: RegistryServer, destination: RegistryStore, status: int
 ) -> None:
     """A chunk is sent again alone, not with all that were taken before."""
     server.fail(larger_than=_CHUNK, status=413, times=None)
-    store = client.destination(server.host, "ns/name")
     with pytest.raises(errors.ServerFault, match="chunks are tried"):
-        store.push(LARGE.descriptor, LARGE.open())
+        destination.push(LARGE.descriptor, LARGE.open())
     server.fail("PATCH", status=status, skip=1, times=3)
     server.fail("PUT", status=status)
-    store.push(LARGE.descriptor, LARGE.open())
+    destination.push(LARGE.descriptor, LARGE.open())
     assert server.content.store("ns/name").exists(LARGE.descriptor)
     assert len(server.requests("POST", _OPEN)) == 2
 
@@ -138,22 +138,21 @@ def test_what_was_refused_half_read_begins_anew(
 
 
 def test_bad_content_after_a_refusal_for_now(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, destination: RegistryStore
 ) -> None:
     """An upload that is used again has no part in a failure of the source."""
-    store = client.destination(server.host, "ns/name")
     server.fail("PUT", status=503)
     with pytest.raises(errors.ServerFault, match="503"):
-        store.push(LARGE.descriptor, LARGE.open())
+        destination.push(LARGE.descriptor, LARGE.open())
     with pytest.raises(errors.DigestMismatch):
-        store.push(LARGE.descriptor, io.BytesIO(LARGE.data[::-1]))
+        destination.push(LARGE.descriptor, io.BytesIO(LARGE.data[::-1]))
 
 
 @pytest.mark.parametrize("status", [301, 401, 404, 405])
 def test_misplaced_uploads(
     server: RegistryServer,
     other: RegistryServer,
-    client: RegistryClient,
+    destination: RegistryStore,
     status: int,
 ) -> None:
     """A proxy that does not pass on Host makes a registry name another server
@@ -162,9 +161,8 @@ def test_misplaced_uploads(
     place = f"{other.url}/v2/ns/name/blobs/uploads/1"
     server.fail("POST", headers={"Location": place}, times=None)
     other.fail(status=status, times=None)
-    store = client.destination(server.host, "ns/name")
     with pytest.raises(errors.StoreError) as caught:
-        store.push(SMALL.descriptor, SMALL.open())
+        destination.push(SMALL.descriptor, SMALL.open())
     assert f"{server.host} names this address" in str(caught.value.hint)
     assert "X-Forwarded-Proto" in str(caught.value.hint)
 
@@ -173,17 +171,16 @@ def test_misplaced_uploads(
 def test_misplaced_uploads_with_other_causes(
     server: RegistryServer,
     other: RegistryServer,
-    client: RegistryClient,
+    destination: RegistryStore,
     status: int,
 ) -> None:
     """A limit of size or of requests is no sign of a wrong address."""
     place = f"{other.url}/v2/ns/name/blobs/uploads/1"
     server.fail("POST", headers={"Location": place}, times=None)
     other.fail(status=status, times=None)
-    store = client.destination(server.host, "ns/name")
     for _ in range(2):
         with pytest.raises(errors.StoreError, match=str(status)) as caught:
-            store.push(SMALL.descriptor, SMALL.open())
+            destination.push(SMALL.descriptor, SMALL.open())
     assert "names this address" not in str(caught.value.hint)
 
 
@@ -297,12 +294,11 @@ class Unreached(io.BytesIO):
 
 
 def test_source_that_is_out_of_reach(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, destination: RegistryStore
 ) -> None:
     """It says nothing about the registry: the next upload is as any other."""
-    store = client.destination(server.host, "ns/name")
     with pytest.raises(errors.Unreachable):
-        store.push(LARGE.descriptor, Unreached())
-    store.push(LARGE.descriptor, LARGE.open())
+        destination.push(LARGE.descriptor, Unreached())
+    destination.push(LARGE.descriptor, LARGE.open())
     methods = {request.method for request in server.requests(path="/blobs/")}
     assert methods == {"POST", "PUT", "DELETE"}

@@ -9,6 +9,7 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.stores import verify
 from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
@@ -29,11 +30,10 @@ def filled(server: RegistryServer) -> RegistryServer:
 
 @pytest.mark.parametrize("error", [-7, 5, 10_000_000])
 def test_the_manifest_has_the_last_word(
-    filled: RegistryServer, client: RegistryClient, error: int
+    filled: RegistryServer, store: RegistryStore, error: int
 ) -> None:
     """The size of a manifest is that of its bytes, not that of HEAD."""
     filled.fail("HEAD", length_error=error, times=None)
-    store = client.store(filled.host, "ns/name")
     root = store.resolve("latest")
     for _ in range(2):
         assert verify.manifest(store, root).descriptor == IMAGE.descriptor
@@ -61,10 +61,9 @@ def test_copies(
 
 
 def test_other_sizes_are_strict(
-    filled: RegistryServer, client: RegistryClient
+    filled: RegistryServer, store: RegistryStore
 ) -> None:
     """A size that comes from elsewhere has to be right."""
-    store = client.store(filled.host, "ns/name")
     wrong = dataclasses.replace(
         IMAGE.descriptor, size=IMAGE.descriptor.size + 1
     )
@@ -73,10 +72,9 @@ def test_other_sizes_are_strict(
         store.fetch(wrong)
 
 
-def test_existence(filled: RegistryServer, client: RegistryClient) -> None:
+def test_existence(filled: RegistryServer, store: RegistryStore) -> None:
     """GET decides whether content of another length exists."""
     filled.fail("HEAD", length_error=3, times=None)
-    store = client.store(filled.host, "ns/name")
     assert store.exists(BLOB.descriptor)
     assert store.exists(IMAGE.descriptor)
     size = BLOB.descriptor.size + 1

@@ -39,6 +39,12 @@ PLAIN = (
     r"|WARNING: [^\n]*: no node can pull from it, [^\n]*\s*)*"
 )
 COMMAND = ("image-prepare", "run")
+#: An image table with one image.
+TABLE = """container_images_template:
+- imagename: "{{namespace}}/openstack-keystone:{{tag}}"
+  image_source: kolla
+  params: [ContainerKeystoneImage]
+"""
 
 _TABLE = "container_images_template:\n" + "".join(
     f'- imagename: "{{{{namespace}}}}/{{{{name_prefix}}}}{name}:{{{{tag}}}}"\n'

@@ -14,12 +14,8 @@ from imageprep_client.oci import mediatypes
 from imageprep_client.testing import content
 from imageprep_client.testing.registry import RegistryServer
 from tests.functional import base
+from tests.functional.deployment import TABLE
 
-TABLE = """container_images_template:
-- imagename: "{{namespace}}/openstack-keystone:{{tag}}"
-  image_source: kolla
-  params: [ContainerKeystoneImage]
-"""
 NAME = "ns/openstack-keystone"
 CONFIG, LAYER = (
     content.blob(name, media_type=kind).descriptor.to_json()

@@ -10,7 +10,7 @@ import pathlib
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import pytest
 
@@ -126,6 +126,16 @@ def test_table_has_destinations(
     assert len(re.findall(rf"\| {places[0].host} +\|", table)) == COUNT
 
 
+def outcomes(
+    site: Deployment, words: Iterable[str]
+) -> Mapping[tuple[str, str], int]:
+    """The images with each outcome at each registry, after another run."""
+    return collections.Counter(
+        (row["Destination"].partition("/")[0], row["Outcome"])
+        for row in site.rows(*words)
+    )
+
+
 def test_destination_that_fails_in_the_middle(
     site: Deployment, places: list[RegistryServer]
 ) -> None:
@@ -140,12 +150,7 @@ def test_destination_that_fails_in_the_middle(
     asked = len(site.registry.requests("GET", "/blobs/"))
 
     fault.times = 0
-    outcomes = collections.Counter(
-        (row["Destination"].partition("/")[0], row["Outcome"])
-        for row in site.rows(*words)
-    )
-
-    assert outcomes == {
+    assert outcomes(site, words) == {
         (places[0].host, "present"): COUNT,
         (places[1].host, "present"): 1,
         (places[1].host, "copied"): COUNT - 1,
@@ -193,11 +198,8 @@ def test_registry_killed_in_the_middle(
         assert [len(tags(place)) for place in places] == [COUNT, COUNT, 0]
         assert len(site.defaults()) > COUNT - 1
         with dying.again():
-            outcomes = collections.Counter(
-                (row["Destination"].partition("/")[0], row["Outcome"])
-                for row in site.rows(*words)
-            )
-    assert outcomes == {
+            found = outcomes(site, words)
+    assert found == {
         (places[0].host, "present"): COUNT,
         (places[1].host, "present"): COUNT,
         (dying.host, "copied"): COUNT,

@@ -17,7 +17,7 @@ from imageprep_client.testing.gate import Basic, Bearer
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
 from tests.functional import base
-from tests.functional.deployment import PLAIN
+from tests.functional.deployment import PLAIN, TABLE
 
 READ = "Zz9ReadCanary"
 WRITE = "Zz9WriteCanary"
@@ -30,11 +30,6 @@ HELPER = f"""#!/bin/sh
 read server
 cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' >>"$HOME/processes"
 echo '{{"Username": "reader", "Secret": "{READ}"}}'
-"""
-TABLE = """container_images_template:
-- imagename: "{{namespace}}/openstack-keystone:{{tag}}"
-  image_source: kolla
-  params: [ContainerKeystoneImage]
 """
 
 

@@ -23,17 +23,12 @@ from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
 from tests import servers
 from tests.functional.base import OpenStack
-from tests.functional.deployment import PLAIN
+from tests.functional.deployment import PLAIN, TABLE
 from tests.once import ONE_ATTEMPT
 
 PASSWORD = "Zz9Secret"
 UNDERCLOUD = "[2001:db8::1]:8787"
 NAME = "ns/openstack-keystone"
-TABLE = """container_images_template:
-- imagename: "{{namespace}}/openstack-keystone:{{tag}}"
-  image_source: kolla
-  params: [ContainerKeystoneImage]
-"""
 _ZSTD = f"{mediatypes.OCI_LAYER}+zstd"
 _DOCKER_LAYER = mediatypes.DOCKER_LAYER_GZIP.removesuffix(".gzip")
 

@@ -258,24 +258,21 @@ def test_unhashable_key():
     assert "unhashable key" in str(refused(b"? [a]\n: b"))
 
 
-def test_loader_error_without_a_place(monkeypatch):
-    """An error of YAML that says nothing more is still one clear line."""
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (yaml.YAMLError(), "cannot be parsed"),
+        (yaml.MarkedYAMLError(problem="odd"), "odd"),
+    ],
+)
+def test_loader_error_without_a_place(monkeypatch, error, told):
+    """An error of YAML that says little is still one clear line."""
 
     def parse(*args, **kwargs):
-        raise yaml.YAMLError
+        raise error
 
     monkeypatch.setattr(yaml, "parse", parse)
-    assert str(refused(b"a")) == "env.yaml: invalid YAML: cannot be parsed"
-
-
-def test_loader_error_without_a_mark(monkeypatch):
-    """A mark may be missing."""
-
-    def parse(*args, **kwargs):
-        raise yaml.MarkedYAMLError(problem="odd")
-
-    monkeypatch.setattr(yaml, "parse", parse)
-    assert str(refused(b"a")) == "env.yaml: invalid YAML: odd"
+    assert str(refused(b"a")) == f"env.yaml: invalid YAML: {told}"
 
 
 def test_read(tmp_path):

@@ -96,25 +96,17 @@ def test_links_of_this_user_are_followed(shared: Path, victim: Path) -> None:
 
 
 @pytest.mark.needs_root
-def test_secrets_in_the_place_of_a_strangers_file(shared: Path) -> None:
-    """A file with a mode of its own belongs to this user."""
-    path = shared / "ceph.yml"
-    path.touch(0o666)
-    os.chown(path, STRANGER, STRANGER)
-    files.write(str(path), "secret", mode=0o600)
-    assert path.stat().st_uid == os.geteuid()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-@pytest.mark.needs_root
-def test_results_in_the_place_of_a_strangers_file(shared: Path) -> None:
+@pytest.mark.parametrize(("mode", "expected"), [(0o600, 0o600), (None, 0o644)])
+def test_results_in_the_place_of_a_strangers_file(
+    shared: Path, mode: int | None, expected: int
+) -> None:
     """A stranger cannot keep a file that was put there to be filled."""
     path = shared / "out"
     path.touch(0o666)
     os.chown(path, STRANGER, STRANGER)
-    files.write(str(path), "new")
+    files.write(str(path), "new", mode=mode)
     assert path.stat().st_uid == os.geteuid()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert stat.S_IMODE(path.stat().st_mode) == expected
 
 
 @pytest.mark.needs_root

@@ -40,12 +40,13 @@ def copied(fault: faults.Fault, keep_going: bool = True) -> list[CopyResult]:
         )
 
 
+def _refusing(path: str) -> faults.Fault:
+    return faults.Fault("POST", path, status=403, times=None)
+
+
 def test_other_images_get_their_blobs_elsewhere() -> None:
     """Only the images of the repository that refuses fail."""
-    refusing = faults.Fault(
-        path="/v2/ns/i0/", method="POST", status=403, times=None
-    )
-    first, *others = copied(refusing)
+    first, *others = copied(_refusing("/v2/ns/i0/"))
     assert first.outcome is ImageOutcome.FAILED
     assert "ns/i0" in str(first.error)
     assert {o.outcome for o in others} == {ImageOutcome.COPIED}
@@ -53,20 +54,14 @@ def test_other_images_get_their_blobs_elsewhere() -> None:
 
 def test_without_keep_going_the_rest_is_left() -> None:
     """The first refusal ends the run; no other image is to blame."""
-    refusing = faults.Fault(
-        path="/v2/ns/i0/", method="POST", status=403, times=None
-    )
-    first, *others = copied(refusing, keep_going=False)
+    first, *others = copied(_refusing("/v2/ns/i0/"), keep_going=False)
     assert first.outcome is ImageOutcome.FAILED
     assert {o.outcome for o in others} == {ImageOutcome.LEFT}
 
 
 def test_a_registry_that_refuses_all_fails_all() -> None:
     """Each image has an error that names its own repository."""
-    refusing = faults.Fault(
-        path="/blobs/uploads/", method="POST", status=403, times=None
-    )
-    outcomes = copied(refusing)
+    outcomes = copied(_refusing("/blobs/uploads/"))
     assert {o.outcome for o in outcomes} == {ImageOutcome.FAILED}
     for name, outcome in zip(_NAMES, outcomes, strict=True):
         assert f"{name}@" in str(outcome.error)

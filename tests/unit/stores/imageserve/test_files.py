@@ -53,6 +53,15 @@ BELOW = (
 )
 
 
+def assert_sound(tree: ImageServeTree, names: list[str]) -> None:
+    """These repositories are in the tree, without defects."""
+    fresh = ImageServeTree(tree.path)
+    assert fresh.repositories_on_disk() == fresh.repositories() == names
+    assert list(tree.defects()) == []
+    for name in names:
+        assert list(tree.stored_files(name).defects()) == []
+
+
 @pytest.mark.parametrize("names", [BELOW, *((name,) for name in BELOW)])
 def test_names_that_are_parts(
     tree: ImageServeTree, store: ImageServeStore, names: tuple[str, ...]
@@ -62,22 +71,15 @@ def test_names_that_are_parts(
     wanted = sorted((*names, "ns/app"))
     for name in wanted:
         put(tree.store(name), image, "1")
-    fresh = ImageServeTree(tree.path)
-    assert fresh.repositories_on_disk() == fresh.repositories() == wanted
-    assert list(tree.defects()) == []
-    for name in wanted:
-        assert list(tree.stored_files(name).defects()) == []
+    assert_sound(tree, wanted)
 
     store.delete(image.descriptor)
     for stored in tree.stored_files("ns/app").contents():
         tree.stored_files("ns/app").discard(stored)
     tree.stored_files("ns/app").tidy()
     wanted.remove("ns/app")
-    fresh = ImageServeTree(tree.path)
-    assert fresh.repositories_on_disk() == fresh.repositories() == wanted
-    assert list(tree.defects()) == []
+    assert_sound(tree, wanted)
     for name in wanted:
-        assert list(tree.stored_files(name).defects()) == []
         assert tree.store(name).holds(image.descriptor)
 
 

@@ -134,19 +134,11 @@ def test_untagged_image_is_a_root(store: LayoutStore) -> None:
 
 
 def test_children_are_no_roots(store: LayoutStore) -> None:
-    """An image of an index is found through the index."""
-    index, _, _ = _multi()
-    store_all(store, index)
-
-    assert _entries(store) == [(index.descriptor.digest, "")]
-
-
-def test_children_pushed_again_are_no_roots(store: LayoutStore) -> None:
-    """A repeated copy does not make roots of children."""
+    """An image of an index is found through it, also when pushed again."""
     index, one, _ = _multi()
     store_all(store, index)
+    assert _entries(store) == [(index.descriptor.digest, "")]
     store_all(store, one)
-
     assert _entries(store) == [(index.descriptor.digest, "")]
 
 
@@ -162,28 +154,21 @@ def test_tagged_child_stays_a_root(store: LayoutStore) -> None:
     ]
 
 
-def test_moved_tag_leaves_a_root(store: LayoutStore) -> None:
-    """The image that had the tag is still found by its digest."""
+@pytest.mark.parametrize(
+    ("tags", "left"), [(["latest"], ""), (["latest", "17.1"], "17.1")]
+)
+def test_moved_tag_leaves_a_root(
+    store: LayoutStore, tags: list[str], left: str
+) -> None:
+    """The image is still found, by another tag or else by its digest."""
     old, new = content.image("old"), content.image("new")
     store_all(store, old, new)
-    store.tag(old.descriptor, "latest")
+    for tag in tags:
+        store.tag(old.descriptor, tag)
     store.tag(new.descriptor, "latest")
 
     assert sorted(_entries(store)) == sorted(
-        [(old.descriptor.digest, ""), (new.descriptor.digest, "latest")]
-    )
-
-
-def test_moved_tag_leaves_other_tags(store: LayoutStore) -> None:
-    """An image with another tag needs no entry without a tag."""
-    old, new = content.image("old"), content.image("new")
-    store_all(store, old, new)
-    store.tag(old.descriptor, "latest")
-    store.tag(old.descriptor, "17.1")
-    store.tag(new.descriptor, "latest")
-
-    assert sorted(_entries(store)) == sorted(
-        [(old.descriptor.digest, "17.1"), (new.descriptor.digest, "latest")]
+        [(old.descriptor.digest, left), (new.descriptor.digest, "latest")]
     )
 
 

@@ -41,19 +41,18 @@ def test_only_the_rest_travels(client: RegistryClient) -> None:
         assert request.headers["Range"] == f"bytes={AT}-{3 * 1024 * 1024 - 1}"
 
 
-def test_registry_without_ranges(client: RegistryClient) -> None:
-    """The beginning is passed over where the whole blob comes."""
-    with RegistryServer(behaviour=Behaviour(ranges=False)) as registry:
-        fill(registry)
-        store = client.store(registry.host, "ns/a")
-        with store.fetch_from(BLOB.descriptor, AT) as stream:
-            assert stream.read() == BLOB.data[AT:]
-
-
-def test_it_resumes(client: RegistryClient) -> None:
-    """A connection that breaks is taken up, as with a whole blob."""
+@pytest.mark.parametrize(
+    ("ranges", "faults"),
+    [(False, []), (True, [Fault(path="/blobs/", truncate=700_000)])],
+)
+def test_the_rest_without_its_range(
+    client: RegistryClient, ranges: bool, faults: list[Fault]
+) -> None:
+    """The beginning is passed over where the whole blob comes; a connection
+    that breaks is taken up, as with a whole blob.
+    """
     with RegistryServer(
-        faults=[Fault(path="/blobs/", truncate=700_000, times=1)]
+        behaviour=Behaviour(ranges=ranges), faults=faults
     ) as registry:
         fill(registry)
         store = client.store(registry.host, "ns/a")

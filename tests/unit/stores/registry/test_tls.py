@@ -43,16 +43,17 @@ def secure(secure: RegistryServer) -> RegistryServer:
     return secure
 
 
+def reads(client: RegistryClient, server: RegistryServer) -> bool:
+    """Whether a client sees the blob."""
+    return client.store(server.host, "ns/name").exists(BLOB.descriptor)
+
+
 def test_cacert(
     secure: RegistryServer, make_client: MakeClient, certificates: Path
 ) -> None:
     """With the authority's certificate the registry is trusted."""
     hosts = Hosts(cacert=str(certificates / "ca.crt"))
-    assert (
-        make_client(hosts)
-        .store(secure.host, "ns/name")
-        .exists(BLOB.descriptor)
-    )
+    assert reads(make_client(hosts), secure)
     assert hosts.insecure_in_use() == []
 
 
@@ -124,11 +125,7 @@ def test_certs_d(
         (certificates / "ca.crt").read_bytes()
     )
     hosts = Hosts(certs_d=[tmp_path])
-    assert (
-        make_client(hosts)
-        .store(secure.host, "ns/name")
-        .exists(BLOB.descriptor)
-    )
+    assert reads(make_client(hosts), secure)
     assert hosts.insecure_in_use() == []
 
 
@@ -200,11 +197,7 @@ def test_listed_registries_are_not_verified(
 ) -> None:
     """A listed one is used unverified, and that is recorded."""
     hosts = Hosts(insecure=[secure.host])
-    assert (
-        make_client(hosts)
-        .store(secure.host, "ns/name")
-        .exists(BLOB.descriptor)
-    )
+    assert reads(make_client(hosts), secure)
     assert hosts.insecure_in_use() == [secure.host]
 
 

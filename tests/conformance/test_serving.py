@@ -519,8 +519,7 @@ def test_empty_tree(server: str) -> None:
         tree_server.SERVERS[server](directory) as url,
     ):
         assert ask(url, "/v2/").status == 200
-        answer = ask(url, "/v2/_catalog")
-        assert answer.document == {"repositories": []}
+        assert ask(url, "/v2/_catalog").document == {"repositories": []}
 
 
 def assert_manifest(

@@ -191,8 +191,7 @@ LACKING = r"WARNING: tag_from_label rdo_version: 1 of 3 images [^\n]*\s*"
 
 def test_default_environment(site: Site) -> None:
     """The tag is where the label is read; the label gives the tag."""
-    found = site.run(DEFAULT, stderr=BOTH + PLAIN + LACKING)
-    assert found == site.expected()
+    assert site.run(DEFAULT, stderr=BOTH + PLAIN + LACKING) == site.expected()
 
 
 def test_default_file_names_its_release(site: Site) -> None:

@@ -264,8 +264,7 @@ def test_sizes_for_people(
     layer = content.blob("layer", 3 * 1024 * 1024)
     put(tree.store("ns/a"), content.image("a", [layer]), "1")
     words = (*SHOW, *TREE, "ns/a:1", "-c", "Size", "-c", "Layers")
-    shown = openstack(*words, "-f", "table").stdout
-    assert shown.count("3.0 MiB") == 2
+    assert openstack(*words, "-f", "table").stdout.count("3.0 MiB") == 2
     size = openstack(*words[:-2], "-f", "value").stdout
     assert int(size) > layer.descriptor.size
 

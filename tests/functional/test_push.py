@@ -206,8 +206,7 @@ def test_discover_as_json(
     """Other formats are there for programs."""
     name = f"{source.host}/{NAME}:17.1"
     words = ("--image", name, "--tag-from-label", "version")
-    told = openstack.json(*DISCOVER, *words, stderr=PLAIN)
-    assert told == {"Tag": "17.1.3"}
+    assert openstack.json(*DISCOVER, *words, stderr=PLAIN) == {"Tag": "17.1.3"}
 
 
 def test_discover_in_a_tree(

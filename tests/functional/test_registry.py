@@ -55,8 +55,7 @@ def test_serve_without_its_extra(openstack: base.OpenStack) -> None:
 @pytest.mark.usefixtures("without_aiohttp")
 def test_config_needs_no_extra(openstack: base.OpenStack) -> None:
     """The virtual host is printed without the extra ``serve``."""
-    result = openstack.installed(*CONFIG)
-    assert result.stdout == openstack(*CONFIG).stdout
+    assert openstack.installed(*CONFIG).stdout == openstack(*CONFIG).stdout
 
 
 def test_config_of_another_tree(openstack: base.OpenStack) -> None:

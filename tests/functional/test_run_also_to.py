@@ -66,8 +66,7 @@ def test_source_is_read_once(
     assert {row["Outcome"] for row in rows} == {"copied"}
     assert len(rows) == COUNT * len(places)
     assert all(len(tags(place)) == COUNT for place in places)
-    asked = gets_of_blobs(site.registry)
-    assert set(asked.values()) == {1}
+    assert set(gets_of_blobs(site.registry).values()) == {1}
 
 
 def test_parameters_name_the_first_destination(

@@ -73,8 +73,7 @@ def test_a_command_is_run(container: Container, tmp_path: Path) -> None:
         user="nova",
         env={"WORD": "of mine"},
     )
-    told = (tmp_path / "out/told").read_text()
-    assert told == "nova\nhere\nof mine\n"
+    assert (tmp_path / "out/told").read_text() == "nova\nhere\nof mine\n"
 
 
 def test_a_command_fails(container: Container) -> None:

@@ -254,8 +254,7 @@ def test_storage_whose_records_cannot_be_read(
     )
     with ContainersStorage(storage.buildah) as other:
         copy(other, f"{NAME}:1", destination)
-    found = manifest(destination, "1")
-    assert found.config == manifest(layout, "1").config
+    assert manifest(destination, "1").config == manifest(layout, "1").config
 
 
 # --- what cannot be

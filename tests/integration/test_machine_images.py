@@ -199,8 +199,7 @@ def test_running_container_is_frozen(tmp_path: Path) -> None:
     with machines.started(tmp_path):
         with container.frozen():
             assert container.state() == "frozen"
-        exported = export(tmp_path, f"{tmp_path}/a.tar")
-        assert exported.reading == "frozen"
+        assert export(tmp_path, f"{tmp_path}/a.tar").reading == "frozen"
         assert container.state() == "running"
         live = export(tmp_path, f"{tmp_path}/b.tar", live=True)
         assert live.reading == "live"
@@ -411,8 +410,7 @@ def test_second_push_sends_nothing(
     assert second.copied == 0
     pool = tmp_path / "pool"
     pool.mkdir()
-    imported = load("m1", f"{image}@{first.digest}", pool)
-    assert imported.digest == first.digest
+    assert load("m1", f"{image}@{first.digest}", pool).digest == first.digest
     assert (pool / "m1/bin/busybox").exists()
 
 

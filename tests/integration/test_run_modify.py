@@ -213,8 +213,7 @@ class TestHotfix:
         assert made.result.parameters is not None
         image = f"{made.site.destination.host}/ns/{KEYSTONE}@{digest}"
         assert made.result.parameters[PARAMETERS[KEYSTONE]] == image
-        found = made.site.installed(f"ns/{KEYSTONE}@{digest}")
-        assert found == str(NEW)
+        assert made.site.installed(f"ns/{KEYSTONE}@{digest}") == str(NEW)
 
     def test_docker_formats(self, made: Made) -> None:
         """Images of docker's types can be modified."""

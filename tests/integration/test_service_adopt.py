@@ -240,5 +240,4 @@ def test_drift_of_nothing(podman_host: PodmanHost, image: str) -> None:
     parsed = commandline.parse(
         ["podman", "create", *rendering.words(service, image)], "one"
     )
-    found = dataclasses.replace(parsed.service, image=parsed.image)
-    assert found == service
+    assert dataclasses.replace(parsed.service, image=parsed.image) == service

@@ -178,6 +178,5 @@ def test_delete_from_a_tree_of_hard_links(
         )
     removed = direct.delete_image("ns/one:many")
     assert (removed.manifests, removed.blobs) == (3, 6)
-    store = ImageServeTree(tree).store("ns/two")
-    assert store.holds(INDEX.descriptor)
+    assert ImageServeTree(tree).store("ns/two").holds(INDEX.descriptor)
     assert names(direct) == ["ns/two:many"]

@@ -136,8 +136,7 @@ def test_forms(disk: SampleDisk, openstack: base.OpenStack) -> None:
     ):
         assert ironic("accept", str(path), declared) == found
     # The seed's form of a root is history.
-    told = ironic("accept", str(output / "root.raw"), "ami")
-    assert "InvalidImage" in told
+    assert "InvalidImage" in ironic("accept", str(output / "root.raw"), "ami")
     for name in ("vmlinuz", "initramfs"):
         copy = openstack.home / name
         assert ironic("boot", str(output / name), str(copy)) is None

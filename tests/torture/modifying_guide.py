@@ -153,8 +153,7 @@ def test_patch(site: Site) -> None:
     """A patch from Gerrit, whose password nobody gets to see."""
     gerrit = Gerrit(site.home / "gerrit")
     files = rpm_packages.python_project("nova-demo", "1.0", "patched")
-    refspec = gerrit.change("openstack/nova", 12345, files)
-    assert refspec in GUIDE.read_text()
+    assert gerrit.change("openstack/nova", 12345, files) in GUIDE.read_text()
     secret = secrets.token_hex(16)
     with git_server(gerrit.directory, "me", secret) as server:
         site.configure(

@@ -179,8 +179,7 @@ def test_words_for_a_program_that_runs(inventory: str) -> None:
 
     told = Telling()
     job = HostJob(host="a", lane="x", document={"text": "", "wait": "told"})
-    results = run([job], inventory, told)
-    assert results["a"].state is HostState.OK
+    assert run([job], inventory, told)["a"].state is HostState.OK
     assert {"read": 'it\'s "$HOME" a\n'} in [line for _, line in told.lines]
 
 

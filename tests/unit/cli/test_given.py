@@ -64,8 +64,7 @@ def test_home_of_places(monkeypatch: pytest.MonkeyPatch, metavar: str) -> None:
     parser = argparse.ArgumentParser()
     given.watch(parser)
     parser.add_argument("--to", metavar=metavar)
-    found = parser.parse_args(["--to=~/x.tar.gz"])
-    assert found.to == "/home/me/x.tar.gz"
+    assert parser.parse_args(["--to=~/x.tar.gz"]).to == "/home/me/x.tar.gz"
 
 
 @pytest.mark.parametrize(

@@ -161,8 +161,7 @@ def test_other_port_or_host(open_stores: Open, home: Path, place: str) -> None:
 
 def test_own_port_without_a_tree(open_stores: Open) -> None:
     """Without a tree, port 8787 of this host is a registry, too."""
-    store = open_stores().destination(UNDERCLOUD, "ns/a")
-    assert store.registry == UNDERCLOUD
+    assert open_stores().destination(UNDERCLOUD, "ns/a").registry == UNDERCLOUD
 
 
 @pytest.mark.parametrize("transport", ["image-serve", "oci"])
@@ -181,8 +180,7 @@ def test_memory_is_shared(open_stores: Open) -> None:
     for piece in image.pieces:
         first.push(piece.descriptor, piece.open())
 
-    again = stores.destination("memory:x", "ns/a")
-    assert again.exists(image.descriptor)
+    assert stores.destination("memory:x", "ns/a").exists(image.descriptor)
 
 
 @pytest.mark.parametrize("transport", ["image-serve", "oci"])

@@ -217,8 +217,7 @@ def test_images_that_stay_must_exist(run):
 def test_unreachable_source(run, registries):
     """When no registry lets us in, nothing was done."""
     registries.silent.add("r.io")
-    result = run(entry(push_destination="d.io"))
-    assert result.nothing_done
+    assert run(entry(push_destination="d.io")).nothing_done
     assert not run.output.exists()
 
 

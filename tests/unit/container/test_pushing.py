@@ -152,8 +152,7 @@ def test_dry_run(registries: Registries) -> None:
 )
 def test_local_name(image: str, local: bool, name: str) -> None:
     """An option, or its transport, says that an image is local."""
-    request = pushing.PushRequest(image=image, local=local)
-    assert request.local_name == name
+    assert pushing.PushRequest(image=image, local=local).local_name == name
 
 
 @pytest.mark.parametrize("name", ["", "[overlay@/x+/y]nova", "--all"])

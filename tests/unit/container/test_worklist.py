@@ -544,8 +544,7 @@ class TestLayers:
 
     def test_same_image(self):
         """An image that two entries want is handled once."""
-        work = build(entry(), entry())
-        assert len(work.images) == 3
+        assert len(build(entry(), entry()).images) == 3
 
     def test_back_again(self):
         """An image keeps the parameters that come back to it."""

@@ -23,8 +23,7 @@ def test_error_names_place_and_kind_only():
 
 def test_names_of_control_characters():
     """A key with a line break still makes one line."""
-    key = Value({}, "f").child("a\nb\x1b", None).key
-    assert key == "a\\nb\\x1b"
+    assert Value({}, "f").child("a\nb\x1b", None).key == "a\\nb\\x1b"
 
 
 def test_key_of_a_top_level_list():

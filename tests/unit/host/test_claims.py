@@ -47,8 +47,7 @@ def test_zombie() -> None:
 def test_hosts_without_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     """Containers of two hosts that have one name are no restarted host."""
     monkeypatch.setattr(processes, "_machine", lambda: "")
-    claim = dataclasses.replace(Claim.own(), boot="another")
-    assert claim.is_alive is None
+    assert dataclasses.replace(Claim.own(), boot="another").is_alive is None
 
 
 def test_any_host_name(monkeypatch: pytest.MonkeyPatch) -> None:

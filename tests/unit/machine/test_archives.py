@@ -87,8 +87,7 @@ def test_devices_are_left_out(target: Path) -> None:
         member("dev/file", content=b"x" * 5000),
         member("after", content=b"y"),
     )
-    unpacked = unpack(io.BytesIO(content), target, name="a.tar")
-    assert unpacked.devices == 2
+    assert unpack(io.BytesIO(content), target, name="a.tar").devices == 2
     assert not os.listdir(target / "dev")
     assert (target / "after").read_bytes() == b"y"
 

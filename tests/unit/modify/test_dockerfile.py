@@ -58,8 +58,7 @@ def test_empty() -> None:
 )
 def test_what_only_looks_like_a_stage(lines: tuple[str, ...]) -> None:
     """The middle of an instruction begins no stage."""
-    given = modified("FROM x", *lines)
-    assert given == [f"FROM {IMAGE}", *lines]
+    assert modified("FROM x", *lines) == [f"FROM {IMAGE}", *lines]
 
 
 @pytest.mark.parametrize(

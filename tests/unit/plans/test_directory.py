@@ -387,8 +387,7 @@ def test_cache_that_cannot_be_deleted(
 
     monkeypatch.setattr(os, "unlink", denied)
 
-    written = plan_in(home).write_parameters({"A": "1"}, [])
-    assert written.changed
+    assert plan_in(home).write_parameters({"A": "1"}, []).changed
     (message,) = caplog.messages
     assert f"{cached.name}: cannot be deleted: permission denied" in message
     assert "delete it" in message

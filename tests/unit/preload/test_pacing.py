@@ -131,8 +131,7 @@ def test_proxy_of_the_site(
         monkeypatch.setenv("no_proxy", "")
         path = f"/v2/ns/api/blobs/{blob.descriptor.digest}"
         with pacing.Proxy(pacing.Pace(1e9)) as proxy:
-            url = f"http://{_AWAY}{path}"
-            assert get(url, proxy.variables) == blob.data
+            assert get(f"http://{_AWAY}{path}", proxy.variables) == blob.data
             connection = http.client.HTTPConnection(
                 "127.0.0.1", proxy.server_address[1], timeout=60
             )

@@ -113,8 +113,7 @@ def test_names_in_lists_and_maps(tmp_path: Path) -> None:
         f"  A: [[{HOST}/ns/a:1]]\n"
         f"  B: {{c: '{HOST}/ns/a:2', d: 4}}\n"
     )
-    result = _prune_with(registry, path)
-    assert rows(result).keys() == {("ns/a", "3")}
+    assert rows(_prune_with(registry, path)).keys() == {("ns/a", "3")}
 
 
 def test_each_environment_keeps(tmp_path: Path) -> None:
@@ -125,8 +124,7 @@ def test_each_environment_keeps(tmp_path: Path) -> None:
     first, second = tmp_path / "1.yaml", tmp_path / "2.yaml"
     for tag, path in (("1", first), ("2", second)):
         path.write_text(f"parameter_defaults: {{A: '{HOST}/ns/a:{tag}'}}")
-    result = _prune_with(registry, first, second)
-    assert rows(result).keys() == {("ns/a", "3")}
+    assert rows(_prune_with(registry, first, second)).keys() == {("ns/a", "3")}
 
 
 def _prune_with(registry, *paths: Path):

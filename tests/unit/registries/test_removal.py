@@ -233,8 +233,7 @@ def test_cosign_tags_go_with_their_image(
     image = content.image("signed", algorithm=algorithm)
     put(store, image, "1")
     put(store, TWO, cosign(image))
-    done = remove(store, ":1")
-    assert done.tags == tuple(sorted(("1", cosign(image))))
+    assert remove(store, ":1").tags == tuple(sorted(("1", cosign(image))))
     assert not store.exists(TWO.descriptor)
 
 

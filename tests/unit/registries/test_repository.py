@@ -185,8 +185,7 @@ def test_newest_without_configs() -> None:
     store.delete(gone.parts[1].descriptor)
     artifact = content.artifact("text", IMAGE.descriptor)
     sites.add(store, artifact, "text")
-    found = read(registry)
-    assert newest(found) == ["a"]
+    assert newest(read(registry)) == ["a"]
 
 
 def test_newest_without_tags_that_do_not_exist() -> None:
@@ -212,8 +211,7 @@ def test_created_is_not_known(text: str) -> None:
     store = registry.store("ns/a")
     sites.add(store, sites.made("a", "2024-01-01T00:00:00Z"), "a")
     sites.add(store, sites.configured("b", text.encode()), "b")
-    found = read(registry)
-    assert newest(found) == ["a"]
+    assert newest(read(registry)) == ["a"]
 
 
 def test_large_config_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,8 +221,7 @@ def test_large_config_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     store = registry.store("ns/a")
     sites.add(store, sites.made("a", "2024-01-01T00:00:00Z"), "a")
     sites.add(store, content.image("b"), "b")
-    found = read(registry)
-    assert newest(found) == ["b"]
+    assert newest(read(registry)) == ["b"]
 
 
 def test_manifests_are_bounded_together(

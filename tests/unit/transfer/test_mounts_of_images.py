@@ -78,8 +78,7 @@ def test_each_blob_is_sent_once(
     assert sent == len(_IMAGES.blobs) < _NEEDED
     assert sum(r.copied for r in results) == _IMAGES.unique_bytes
     for image in _IMAGES.images:
-        store = target.content.store(image.repository)
-        assert store.holds(image.descriptor)
+        assert target.content.store(image.repository).holds(image.descriptor)
 
 
 def test_a_failed_image_holds_no_other_up(

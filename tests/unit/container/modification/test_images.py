@@ -124,8 +124,7 @@ def test_role_that_goes_by_the_source_of_two(run: Run) -> None:
     """Not when two results would have this one name."""
     run.workspaces.untargeted = True
     other = {**modify(), "push_destination": "e.io:5000"}
-    result = run(modify(), other)
-    assert set(outcomes(result)) == {"failed"}
+    assert set(outcomes(run(modify(), other))) == {"failed"}
 
 
 def test_what_cannot_be_kept_is_pushed_all_the_same(run: Run) -> None:
@@ -189,8 +188,7 @@ def test_failure(run: Run) -> None:
     run.workspaces.failing = {"nova-api"}
     other = entry(includes=["nova-compute:"], push_destination=DESTINATION)
     run.registries.fill("r.io/ns/openstack-nova-compute:1")
-    result = run(other, modify())
-    assert outcomes(result) == ["failed", "left", "left"]
+    assert outcomes(run(other, modify())) == ["failed", "left", "left"]
     assert tags(run) == []
     assert not run.output.exists()
     assert run.workspaces.left_open == 0
@@ -199,8 +197,7 @@ def test_failure(run: Run) -> None:
 def test_failure_keep_going(run: Run) -> None:
     """The others are made and stored; parameters are not written."""
     run.workspaces.failing = {"nova-api"}
-    result = run(modify(), keep_going=True)
-    assert outcomes(result) == ["failed", "copied"]
+    assert outcomes(run(modify(), keep_going=True)) == ["failed", "copied"]
     assert tags(run) == ["conductor:1-x"]
     assert not run.output.exists()
 
@@ -235,16 +232,14 @@ def test_source_that_is_missing(
 def test_destination_that_does_not_answer(run: Run, keep_going: bool) -> None:
     """It is asked before anything is fetched."""
     run.registries.silent.add(DESTINATION)
-    result = run(modify(), keep_going=keep_going)
-    assert result.nothing_done
+    assert run(modify(), keep_going=keep_going).nothing_done
     assert run.workspaces.opened == 0
 
 
 def test_dry_run_of_a_destination_that_does_not_answer(run: Run) -> None:
     """That is no failure of a dry run."""
     run.registries.silent.add(DESTINATION)
-    result = run(modify(), dry_run=True)
-    assert outcomes(result) == ["unchecked", "unchecked"]
+    assert outcomes(run(modify(), dry_run=True)) == ["unchecked", "unchecked"]
 
 
 def test_discovered_digest_is_modified(

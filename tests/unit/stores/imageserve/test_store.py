@@ -163,8 +163,7 @@ class TestLayout:
         path = directory / IMAGE.descriptor.digest
         document = json.loads(path.read_bytes())
         assert document["mediaType"] == mediatypes.OCI_INDEX
-        digest = document["manifests"][0]["digest"]
-        assert digest == artifact.descriptor.digest
+        assert document["manifests"][0]["digest"] == artifact.descriptor.digest
 
     def test_referrers_go_with_the_last(self, store: ImageServeStore) -> None:
         """A deleted artifact refers to nothing."""
@@ -173,8 +172,7 @@ class TestLayout:
         ]
         store_all(store, IMAGE, *artifacts)
         store.delete(artifacts[0].descriptor)
-        found = store.referrers(IMAGE.descriptor)
-        assert found == (artifacts[1].descriptor,)
+        assert store.referrers(IMAGE.descriptor) == (artifacts[1].descriptor,)
         store.delete(artifacts[1].descriptor)
         assert not OnDisk(store).referrers_of(IMAGE.descriptor.digest).exists()
 

@@ -37,8 +37,7 @@ def download(size: int, *responses: mock.Mock) -> blob.Download:
 
 def test_reads_everything() -> None:
     """Without a size, everything is read."""
-    stream = download(4, answer(b"ab", b"cd", b""))
-    assert stream.read() == b"abcd"
+    assert download(4, answer(b"ab", b"cd", b"")).read() == b"abcd"
 
 
 def test_a_break_behind_the_end() -> None:

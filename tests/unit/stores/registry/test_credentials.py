@@ -108,8 +108,7 @@ def test_docker_hub_keys(write: Any, key: str) -> None:
     found = Credentials(files=[path]).find("registry-1.docker.io", "ns/x")
     assert found
     assert found.username == "hub"
-    explicit = Credentials({key: ("me", "x")}).find("registry-1.docker.io")
-    assert explicit
+    assert Credentials({key: ("me", "x")}).find("registry-1.docker.io")
 
 
 def test_url_keys(write: Any) -> None:

@@ -100,8 +100,7 @@ def test_storage_refuses_head(
         storage.fail("HEAD", status=status, times=None)
         filled.behaviour.redirect_blobs = storage.url
         for open_store in (client.store, client.destination):
-            store = open_store(filled.host, "ns/name")
-            assert store.exists(BLOB.descriptor)
+            assert open_store(filled.host, "ns/name").exists(BLOB.descriptor)
         assert not storage.requests("HEAD")
 
 
@@ -116,8 +115,7 @@ def test_heads_that_are_of_no_use(
             assert store.exists(part.descriptor)
         assert not store.exists(content.blob("none").descriptor)
         assert len(filled.requests("HEAD")) == 1
-        looked = filled.requests("GET", "/blobs/")
-        assert len(looked) == len(IMAGE.parts) + 1
+        assert len(filled.requests("GET", "/blobs/")) == len(IMAGE.parts) + 1
 
 
 def test_manifests_elsewhere(client: RegistryClient) -> None:
@@ -243,8 +241,7 @@ def test_page_sizes(
     refused = [f"n={n}(&|$)" for n in (1000, 100) if n > most]
     for path in refused:
         filled.fail(path=path, status=status, times=None)
-    store = client.store(filled.host, "ns/name")
-    assert list(store.tags()) == ["latest"]
+    assert list(client.store(filled.host, "ns/name").tags()) == ["latest"]
     assert client.catalog(filled.host).repositories() == ["ns/name"]
 
 

@@ -162,8 +162,7 @@ def test_refusals_of_socks(
         store = make_client(observer=observer).store("registry.test", "ns/n")
         with pytest.raises(errors.Unreachable) as caught:
             store.resolve("1")
-    told = str(caught.value)
-    assert told == f"registry.test through the proxy: {reason}"
+    assert str(caught.value) == f"registry.test through the proxy: {reason}"
     assert hint in str(caught.value.hint)
     assert f"socks5h://{proxy.host}" in str(caught.value.hint)
     assert "canary" not in str(caught.value.hint)
@@ -415,8 +414,7 @@ def test_readers(
     """Only proxies of HTTP read requests, and only those without TLS."""
     monkeypatch.setenv("ALL_PROXY", proxy)
     made = ssl.create_default_context
-    found = proxies.Proxies(made, made, size=1)
-    assert found.reader(url) == reader
+    assert proxies.Proxies(made, made, size=1).reader(url) == reader
 
 
 def test_unknown_hosts_behind_a_proxy(through: Through) -> None:

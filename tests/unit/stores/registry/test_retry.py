@@ -86,8 +86,7 @@ def test_passing_answers_are_tried_again(
 ) -> None:
     """Answers of an overloaded registry are waited out, and told."""
     server.fail(path="/manifests/", status=status, times=3)
-    found = store.resolve_ahead("latest")
-    assert found == image.descriptor
+    assert store.resolve_ahead("latest") == image.descriptor
     assert [attempt for _, attempt, _, _ in observer.retries] == [1, 2, 3]
     assert f"{server.host}/ns/name:latest" in observer.retries[0][0]
 
@@ -138,8 +137,7 @@ def test_resets_are_tried_again(
 ) -> None:
     """A connection that is closed without an answer is no answer."""
     server.fail(path="/manifests/", reset=True, times=2)
-    found = store.resolve("latest")
-    assert found == image.descriptor
+    assert store.resolve("latest") == image.descriptor
 
 
 def test_attempts_are_bounded(

@@ -332,11 +332,7 @@ class ModifyError(ImagePrepError):
     """
 
     def __init__(
-        self,
-        message: str,
-        *,
-        log: Sequence[str] = (),
-        hint: str | None = None,
+        self, message: str, *, log: Sequence[str] = (), hint: str | None = None
     ) -> None:
         super().__init__(message, hint=hint)
         self.log = tuple(log)

@@ -12,12 +12,7 @@ from imageprep_client import errors
 from imageprep_client.client.state import state_directory
 from imageprep_client.host import disk, inputs, owners
 from imageprep_client.http import urls
-from imageprep_client.http.transport import (
-    TLS,
-    Response,
-    Timeouts,
-    Transports,
-)
+from imageprep_client.http.transport import TLS, Response, Timeouts, Transports
 from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import Reference
 from imageprep_client.retry import Retrier, RetryPolicy

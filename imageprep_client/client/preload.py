@@ -106,9 +106,7 @@ class Preloading:
         """See `preload.preloading.preload`."""
         policies.check(self._options.signature_policy)
         with Stores(
-            self._options,
-            observer,
-            policy=BRIEF if dry_run else PATIENT,
+            self._options, observer, policy=BRIEF if dry_run else PATIENT
         ) as stores:
             return preloading.preload(
                 request,

@@ -344,8 +344,7 @@ class ServiceNode:
             tempfile.TemporaryDirectory(prefix="image-prepare-") as directory,
         ):
             self._node = Node(
-                self._host,
-                ServiceRegistries(stores, options, Path(directory)),
+                self._host, ServiceRegistries(stores, options, Path(directory))
             )
             yield self._node
 

@@ -21,11 +21,7 @@ from imageprep_client.oci import reference as references
 
 #: Parameters that are often written into the wrong section.
 _READ = frozenset(
-    {
-        PREPARE,
-        "ContainerImageRegistryCredentials",
-        INSECURE_REGISTRIES,
-    }
+    {PREPARE, "ContainerImageRegistryCredentials", INSECURE_REGISTRIES}
 )
 #: Keys of an entry that say how its role modifies images.
 _MODIFY_KEYS = (

@@ -302,9 +302,7 @@ class _Run:
         return availability
 
     def _rehearse(
-        self,
-        items: Sequence[worklist.WorkItem],
-        availability: Availability,
+        self, items: Sequence[worklist.WorkItem], availability: Availability
     ) -> tuple[list[Row], list[errors.ImagePrepError]]:
         """The rows of a dry run, as far as registries answer."""
         unknown = [i for i in items if not availability.found(i.read_from)]

@@ -157,8 +157,7 @@ def _unknown_section(value: Value, section: str) -> errors.InvalidFile:
     if section in ("heat_template_version", "resources", "outputs"):
         hint = "this is a heat template, not an environment"
     return value.error(
-        "unknown section",
-        hint or "parameters belong under parameter_defaults",
+        "unknown section", hint or "parameters belong under parameter_defaults"
     )
 
 

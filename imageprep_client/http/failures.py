@@ -129,9 +129,7 @@ def _without_tls(
     if hint:
         remedy = "the URL of the proxy begins with http://, not https://"
     return errors.Unreachable(
-        told,
-        hint=f"the server speaks plain HTTP; {remedy}",
-        temporary=False,
+        told, hint=f"the server speaks plain HTTP; {remedy}", temporary=False
     )
 
 

@@ -218,10 +218,7 @@ class SentRequest:
     """
 
     def __init__(
-        self,
-        url: str,
-        sent: connections.DirectRequest,
-        patience: float,
+        self, url: str, sent: connections.DirectRequest, patience: float
     ) -> None:
         self.reused = sent.reused
         self._url = url

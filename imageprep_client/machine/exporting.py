@@ -23,11 +23,7 @@ from imageprep_client.machine.archives.packing import (
 )
 from imageprep_client.machine.image import LAYERS, MachineFacts, MachineImage
 from imageprep_client.machine.replacement.journal import Journal
-from imageprep_client.machine.roots import (
-    MachineRoot,
-    clean_temporary,
-    remove,
-)
+from imageprep_client.machine.roots import MachineRoot, clean_temporary, remove
 from imageprep_client.machine.scrub import Category, Scrub, ScrubbedPath
 from imageprep_client.observer import Observer
 from imageprep_client.oci import reference as references

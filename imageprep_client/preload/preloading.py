@@ -147,9 +147,7 @@ def _left(
 
 
 def _with_absent(
-    row: NodeRow,
-    node: NodeDemand,
-    absent: Mapping[str, errors.ImagePrepError],
+    row: NodeRow, node: NodeDemand, absent: Mapping[str, errors.ImagePrepError]
 ) -> NodeRow:
     """A row with the images that could not be found."""
     failures = {

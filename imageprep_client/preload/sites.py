@@ -8,11 +8,7 @@ from collections.abc import Mapping, Sequence
 from imageprep_client import errors
 from imageprep_client.observer import Observer
 from imageprep_client.oci.location import Location
-from imageprep_client.preload.demand import (
-    NodeDemand,
-    NodeImage,
-    unique_bytes,
-)
+from imageprep_client.preload.demand import NodeDemand, NodeImage, unique_bytes
 from imageprep_client.preload.request import PreloadStores, SiteRow
 from imageprep_client.transfer import engine, graph
 from imageprep_client.transfer.copies import Copy

@@ -64,6 +64,5 @@ def around(
         yield finished
     if keeper.returncode and not finished.status:
         raise error(
-            f"{name}: {after[0]} failed",
-            hint=f"run: {shlex.join(after)}",
+            f"{name}: {after[0]} failed", hint=f"run: {shlex.join(after)}"
         )

@@ -101,8 +101,7 @@ def remove(
     if tag and untagged(f"its manifest is {needed}", _INSTEAD):
         return Removed(tags=(tag,), still=still)
     raise errors.StoreError(
-        f"{reference}: not deleted: it is {needed}",
-        hint="delete that first",
+        f"{reference}: not deleted: it is {needed}", hint="delete that first"
     )
 
 

@@ -49,10 +49,7 @@ def statuses(
     containers = host.podman.containers()
     return [
         _status(
-            host,
-            name,
-            declared.get(name),
-            holding.holders(containers, name),
+            host, name, declared.get(name), holding.holders(containers, name)
         )
         for name in (names or declared)
     ]

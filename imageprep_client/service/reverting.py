@@ -209,10 +209,7 @@ class Reverter:
                 ):
                     holder = containers.get(record.holder)
                     target = holding.held(
-                        record.holder,
-                        holder,
-                        images,
-                        runs=record.old_running,
+                        record.holder, holder, images, runs=record.old_running
                     )
                 owner = self._find_owner(record.service, current, record.unit)
             except errors.ImagePrepError as error:

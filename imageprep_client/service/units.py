@@ -67,10 +67,7 @@ class ServiceHost:
     observer: Observer
 
     def owner(
-        self,
-        name: str,
-        container: InspectedContainer | None,
-        unit: str = "",
+        self, name: str, container: InspectedContainer | None, unit: str = ""
     ) -> Owner:
         """The owner of a container.
 

@@ -11,12 +11,7 @@ from imageprep_client.oci import digest as digests
 from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.manifest import Manifest
-from imageprep_client.stores.base import (
-    CHUNK,
-    Closing,
-    Content,
-    ReadableStore,
-)
+from imageprep_client.stores.base import CHUNK, Closing, Content, ReadableStore
 
 
 class _Readable(Protocol):

@@ -6,11 +6,7 @@ import dataclasses
 
 from imageprep_client.observer import Observer
 from imageprep_client.transfer.fanout import FanOut
-from imageprep_client.transfer.known import (
-    Answers,
-    KeepsChecks,
-    KnownContent,
-)
+from imageprep_client.transfer.known import Answers, KeepsChecks, KnownContent
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,10 +106,7 @@ class Streams:
         raise last
 
     def _move_once(
-        self,
-        blob: Descriptor,
-        source: _Source,
-        image: ImageCopy,
+        self, blob: Descriptor, source: _Source, image: ImageCopy
     ) -> None:
         try:
             content = self._known.open(blob) or self._open(blob, source, image)
@@ -138,10 +135,7 @@ class Streams:
                 blob, image.registry, str(store), lambda: store.fetch(blob)
             )
         return resume.fetch(
-            blob,
-            source.store,
-            source.fetches_from,
-            image.powers.keeps_partial,
+            blob, source.store, source.fetches_from, image.powers.keeps_partial
         )
 
 

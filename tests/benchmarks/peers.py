@@ -73,9 +73,7 @@ class Peers:
         It is told the versioned tags, as the others are.
         """
         self._bench.write_environment(
-            *(found, host, destination),
-            tag=site.VERSION,
-            name_prefix=_PREFIX,
+            *(found, host, destination), tag=site.VERSION, name_prefix=_PREFIX
         )
         home = os.environ.get("IMAGEPREP_PREDECESSOR")
         python = (

@@ -294,11 +294,7 @@ class Bench:
         is_tree = destination.startswith("/")
         entry = {
             "push_destination": "localhost:8787" if is_tree else destination,
-            "set": {
-                "namespace": f"{host}/{_NAMESPACE}",
-                "tag": TAG,
-                **values,
-            },
+            "set": {"namespace": f"{host}/{_NAMESPACE}", "tag": TAG, **values},
             "tag_from_label": _LABEL,
         }
         names = [image.repository for image in found.images]

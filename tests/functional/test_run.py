@@ -637,8 +637,7 @@ def test_release_table(site: Deployment) -> None:
 def _plan(site: Deployment) -> Path:
     """A plan whose environment wants keystone, for a role that has it."""
     site.environment(
-        site.entry(includes=["keystone", "nova-api"]),
-        name="plan/images.yaml",
+        site.entry(includes=["keystone", "nova-api"]), name="plan/images.yaml"
     )
     site.write(
         "plan/roles_data.yaml", _role("A", *deployment.SERVICES.values())

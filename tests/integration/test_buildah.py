@@ -18,11 +18,7 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.programs.buildah import (
-    Buildah,
-    Container,
-    LocalImage,
-)
+from imageprep_client.programs.buildah import Buildah, Container, LocalImage
 from tests.local_storage import BASE, LocalStorage
 
 NAME = "localhost/nova:1"

@@ -136,10 +136,7 @@ def test_skopeo_pulls(served: str, by_digest: bool, tmp_path: Path) -> None:
         programs.run(
             *("skopeo", "copy", "--insecure-policy"),
             *("--src-tls-verify=false", "--preserve-digests"),
-            *(
-                f"docker://{host}/{image.repository}{name}",
-                f"dir:{target}",
-            ),
+            *(f"docker://{host}/{image.repository}{name}", f"dir:{target}"),
         )
         assert digests.of((target / "manifest.json").read_bytes()) == digest
 

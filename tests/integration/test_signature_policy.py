@@ -381,11 +381,7 @@ def vendor(site: Site) -> Requirement:
     """The requirement of the vendor's key."""
     ring = site.home / "vendor.gpg"
     ring.write_bytes(site.gpg("--armor", "--export", "vendor@example.com"))
-    return {
-        "type": "signedBy",
-        "keyType": "GPGKeys",
-        "keyPath": str(ring),
-    }
+    return {"type": "signedBy", "keyType": "GPGKeys", "keyPath": str(ring)}
 
 
 ATOMIC = "atomic container signature"

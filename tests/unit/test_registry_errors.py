@@ -275,8 +275,7 @@ SCENARIOS: dict[str, Callable[[pathlib.Path], errors.ImagePrepError]] = {
         lambda _: refusing_storage()
     ),
     "the answer is a web page": lambda _: error_of(
-        push,
-        lasting("POST", 403, headers={"Content-Type": "text/html"}),
+        push, lasting("POST", 403, headers={"Content-Type": "text/html"})
     ),
     "gave no usable token": lambda _: error_of(
         resolve,

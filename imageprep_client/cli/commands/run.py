@@ -190,9 +190,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         " failures by cause and the slowest images",
     )
     parser.add_argument(
-        "--log-file",
-        metavar="<file>",
-        help="File to append a detailed log to",
+        "--log-file", metavar="<file>", help="File to append a detailed log to"
     )
 
 

@@ -22,10 +22,7 @@ from imageprep_client.machine.deployment.rows import (
 )
 
 #: The states that `machine replace` tells.
-_REPLACED = {
-    "replaced": RowState.REPLACED,
-    "present": RowState.PRESENT,
-}
+_REPLACED = {"replaced": RowState.REPLACED, "present": RowState.PRESENT}
 
 
 class DeploymentChange:

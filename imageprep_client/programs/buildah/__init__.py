@@ -9,10 +9,7 @@ Others on the host can read command lines: no secrets belong there.
 
 from imageprep_client.programs.buildah.commands import Buildah
 from imageprep_client.programs.buildah.container import Container
-from imageprep_client.programs.buildah.images import (
-    LocalImage,
-    image_id,
-)
+from imageprep_client.programs.buildah.images import LocalImage, image_id
 from imageprep_client.programs.buildah.names import (
     PREFIX,
     is_abandoned,

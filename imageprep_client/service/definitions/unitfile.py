@@ -24,9 +24,7 @@ _ESCAPE = re.compile(
     |U(?P<long>00(?:0[0-9A-Fa-f]|10)[0-9A-Fa-f]{4})|(?P<octal>[0-7]{3})|(?P<one>.))""",
     re.DOTALL | re.VERBOSE,
 )
-_ESCAPED = dict(
-    zip("abfnrtvs\\\"'", "\a\b\f\n\r\t\v \\\"'", strict=True),
-)
+_ESCAPED = dict(zip("abfnrtvs\\\"'", "\a\b\f\n\r\t\v \\\"'", strict=True))
 #: Specifiers whose values are fixed for units of the system.
 _SPECIFIERS = {
     "%": "%",

@@ -14,9 +14,7 @@ from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.registry import description
 from imageprep_client.stores.registry import errors as answers
-from imageprep_client.stores.registry.auth.challenges import (
-    parse_challenges,
-)
+from imageprep_client.stores.registry.auth.challenges import parse_challenges
 from imageprep_client.stores.registry.endpoints.replicas import Replica
 from imageprep_client.stores.registry.recent import Recent
 from imageprep_client.stores.registry.repository import Request

@@ -408,10 +408,7 @@ def test_mistake_in_ini(tmp_path: Path) -> None:
     ],
 )
 def test_unusable_inventory(
-    tmp_path: Path,
-    content: str | None,
-    pattern: str | None,
-    reason: str,
+    tmp_path: Path, content: str | None, pattern: str | None, reason: str
 ) -> None:
     """An inventory without hosts is refused in one line."""
     path = tmp_path / "hosts.yaml"

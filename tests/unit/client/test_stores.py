@@ -24,11 +24,7 @@ from imageprep_client.stores.registry.store import RegistryStore
 
 def stores(options: RegistryOptions | None = None) -> Stores:
     """Those of a run without environments."""
-    return Stores(
-        options or RegistryOptions(),
-        Observer(),
-        policy=BRIEF,
-    )
+    return Stores(options or RegistryOptions(), Observer(), policy=BRIEF)
 
 
 @pytest.fixture

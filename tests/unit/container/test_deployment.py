@@ -113,9 +113,7 @@ def test_entries_of_a_role(tmp_path: Path) -> None:
     """A role with entries of its own has the images of these."""
     own = {"set": {"namespace": "reg.example.com/own", "tag": "2"}}
     found, every = images(
-        tmp_path,
-        ["Controller", "Compute"],
-        ComputeContainerImagePrepare=[own],
+        tmp_path, ["Controller", "Compute"], ComputeContainerImagePrepare=[own]
     )
     assert found == {
         "Controller": ["uc:8787/ns/api:1"],

@@ -44,10 +44,7 @@ def test_reported(
 )
 def test_remedies(tmp_path: Path, number: int, remedy: str) -> None:
     """Missing rights and read-only file systems have their own remedies."""
-    with (
-        pytest.raises(errors.AccessDenied) as caught,
-        disk.reported(tmp_path),
-    ):
+    with pytest.raises(errors.AccessDenied) as caught, disk.reported(tmp_path):
         raise OSError(number, os.strerror(number))
     assert remedy in str(caught.value.hint)
 

@@ -181,11 +181,7 @@ def test_str_is_what_was_parsed(text):
 
 @pytest.mark.parametrize(
     ("text", "identifier"),
-    [
-        ("q.io/a", "latest"),
-        ("q.io/a:1", "1"),
-        (f"q.io/a:1@{DIGEST}", DIGEST),
-    ],
+    [("q.io/a", "latest"), ("q.io/a:1", "1"), (f"q.io/a:1@{DIGEST}", DIGEST)],
 )
 def test_identifier(text, identifier):
     """The digest decides, then the tag, then latest."""

@@ -522,8 +522,7 @@ def test_link_is_deleted_itself(home: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "target",
-    ["../../etc", "../plan2", "/etc/passwd", "..", "/", "x/../../.."],
+    "target", ["../../etc", "../plan2", "/etc/passwd", "..", "/", "x/../../.."]
 )
 def test_links_that_lead_out(home: pathlib.Path, target: str) -> None:
     """However a link is written, it does not lead out of the plan."""

@@ -35,9 +35,7 @@ def test_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_signal(
-    tmp_path: Path,
-    number: signal.Signals,
-    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path, number: signal.Signals, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A signal ends neither of them, nor does it change their order, and
     nothing is printed.

@@ -234,10 +234,7 @@ def test_huge_config(registry: MemoryRegistry) -> None:
     put(store, huge, "1")
     recorder = Recorder()
     (listed,) = inventory.sized(
-        [("ns/name", "1")],
-        registry.store,
-        concurrency=1,
-        observer=recorder,
+        [("ns/name", "1")], registry.store, concurrency=1, observer=recorder
     )
     assert listed.digest == huge.descriptor.digest
     assert listed.size == sum(part.descriptor.size for part in huge.parts)

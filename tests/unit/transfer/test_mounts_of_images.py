@@ -16,8 +16,7 @@ from imageprep_client.transfer.engine import CopyResult
 from tests.recorder import Recorder
 
 _IMAGES = images.overcloud(
-    {f"ns/i{number:02}": ["tag"] for number in range(20)},
-    unique_bytes=400_000,
+    {f"ns/i{number:02}": ["tag"] for number in range(20)}, unique_bytes=400_000
 )
 #: Their layers are not small, so that they are looked for.
 _LARGE = images.overcloud(

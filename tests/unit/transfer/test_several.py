@@ -165,9 +165,7 @@ class Unmountable(stores.Recording):
         return False
 
 
-def test_blob_is_sent_to_several_repositories(
-    source: stores.Registry,
-) -> None:
+def test_blob_is_sent_to_several_repositories(source: stores.Registry) -> None:
     """Each has all of a blob that the registry has and does not mount."""
     place = stores.Registry("x", Unmountable)
     place.store("c").push(LARGE.descriptor, LARGE.open())

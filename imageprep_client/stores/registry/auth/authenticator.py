@@ -379,8 +379,7 @@ class Authenticator:
 
         def fetch() -> str:
             token = self._retrier.retrying(
-                f"{self._host}: token",
-                lambda: self._server.fetch(wanted),
+                f"{self._host}: token", lambda: self._server.fetch(wanted)
             )
             if old := self._tokens.get(wanted):
                 self._untried.discard(old.header)

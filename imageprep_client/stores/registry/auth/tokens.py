@@ -162,8 +162,7 @@ class TokenServer:
         if wanted.credential is None:
             return self._fetch(wanted)
         login = self._logins.setdefault(
-            (wanted.realm, wanted.credential),
-            _Login(Turn(self._retrier.stop)),
+            (wanted.realm, wanted.credential), _Login(Turn(self._retrier.stop))
         )
         if not login.settled:
             if token := self._anonymous(login, wanted):

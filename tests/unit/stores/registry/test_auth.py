@@ -462,9 +462,7 @@ def test_basic_credentials_may_lack_a_permission(
         assert "may be wrong or lack the permission" in str(caught.value.hint)
 
 
-def test_wrong_passwords_are_sent_a_few_times(
-    make_client: MakeClient,
-) -> None:
+def test_wrong_passwords_are_sent_a_few_times(make_client: MakeClient) -> None:
     """Many images do not lock a user out whose password is wrong."""
     with RegistryServer(gate=Bearer("me", PASSWORD)) as server:
         client = with_password(make_client, server, "another")
@@ -1093,10 +1091,7 @@ def test_realm_without_tls_gets_no_password() -> None:
 def test_token_server_on_another_port(make_client: MakeClient) -> None:
     """It gets the password of a registry of the same host."""
     gate = Bearer("me", PASSWORD)
-    with (
-        filled(gate) as server,
-        RegistryServer(gate=gate) as tokens,
-    ):
+    with filled(gate) as server, RegistryServer(gate=gate) as tokens:
         gate.realm = f"{tokens.url}/token"
         opened(make_client, server).resolve("latest")
         (asked,) = tokens.log

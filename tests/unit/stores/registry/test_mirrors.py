@@ -19,10 +19,7 @@ from imageprep_client.stores.registry.endpoints.registries_conf import (
     RegistryTable,
     Source,
 )
-from imageprep_client.stores.registry.endpoints.replicas import (
-    Replica,
-    Server,
-)
+from imageprep_client.stores.registry.endpoints.replicas import Replica, Server
 from imageprep_client.stores.registry.repository import RepositoryRequests
 from imageprep_client.stores.registry.session import RegistrySession
 from imageprep_client.testing import content, store_suite

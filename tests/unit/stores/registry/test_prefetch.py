@@ -121,10 +121,7 @@ def test_unwell(
 ) -> None:
     """A request that has to be repeated is repeated by the read."""
     server.fail(path="/blobs/", status=status)
-    with (
-        prefetch(listed, "/blobs/") as sent,
-        pytest.raises(errors.StoreError),
-    ):
+    with prefetch(listed, "/blobs/") as sent, pytest.raises(errors.StoreError):
         sent.wait()
     assert listed.fetch(CONFIG).read() == IMAGE.parts[-1].data
     assert server.connections == 1
@@ -181,10 +178,7 @@ def test_silent_after_prompt_responses(
     monkeypatch.setattr(timeouts, "_LEAST", 0.2)
     server.fail(path="/blobs/", delay=30)
     begin = time.monotonic()
-    with (
-        prefetch(store, "/blobs/") as sent,
-        pytest.raises(errors.Unreachable),
-    ):
+    with prefetch(store, "/blobs/") as sent, pytest.raises(errors.Unreachable):
         sent.wait()
     assert time.monotonic() - begin < 20
 
@@ -208,10 +202,7 @@ def test_limited(
     """A registry that wants fewer requests gets none ahead."""
     fault = Fault(path="/blobs/", status=status, headers={"Retry-After": "0"})
     server.faults.add(fault)
-    with (
-        prefetch(listed, "/blobs/") as sent,
-        pytest.raises(errors.StoreError),
-    ):
+    with prefetch(listed, "/blobs/") as sent, pytest.raises(errors.StoreError):
         sent.wait()
     assert listed.prefetch("1") is None
 

@@ -548,8 +548,5 @@ def test_passwords_beyond_latin_1(
 ) -> None:
     """The password of a proxy may have any characters."""
     hosts = {"registry.test:5000": server.host}
-    with (
-        Proxy(hosts, "me:\u20ac") as proxy,
-        pytest.raises(errors.NotFound),
-    ):
+    with Proxy(hosts, "me:\u20ac") as proxy, pytest.raises(errors.NotFound):
         through(proxy, login="me:%E2%82%AC@").resolve("latest")

@@ -44,8 +44,7 @@ def copy(host: str, client: RegistryClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "methods",
-    [("POST",), ("PUT", "PATCH"), WRITES, ("GET", "HEAD", *WRITES)],
+    "methods", [("POST",), ("PUT", "PATCH"), WRITES, ("GET", "HEAD", *WRITES)]
 )
 def test_content_arrives(
     server: RegistryServer,
@@ -65,10 +64,7 @@ def test_streams_that_are_never_received(
     server: RegistryServer, client: RegistryClient
 ) -> None:
     """A redirect in a circle ends the upload with its reason."""
-    server.behaviour.redirects = {
-        "PUT": server.url,
-        "PATCH": server.url,
-    }
+    server.behaviour.redirects = {"PUT": server.url, "PATCH": server.url}
     with pytest.raises(errors.ImagePrepError, match="over 5 redirects"):
         copy(server.host, client)
 

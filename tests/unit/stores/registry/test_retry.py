@@ -544,8 +544,7 @@ def test_mute_token_server(server: RegistryServer) -> None:
     with (
         socket.create_server(("127.0.0.1", 0), backlog=200) as mute,
         RegistryClient(
-            policy=RetryPolicy(base=0),
-            timeouts=Timeouts(read=0.3),
+            policy=RetryPolicy(base=0), timeouts=Timeouts(read=0.3)
         ) as client,
         ThreadPoolExecutor(threads := 8) as pool,
     ):

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from imageprep_client.modify import (
-    dockerfile,
-    giturl,
-)
+from imageprep_client.modify import dockerfile, giturl
 from imageprep_client.rpm import packages
 
 

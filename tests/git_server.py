@@ -63,10 +63,7 @@ class _Handler(web.QuietHandler):
         wanted = f"Basic {base64.b64encode(pair).decode()}"
         if self.headers.get("Authorization") != wanted:
             self.server.refused += 1
-            self.send_response(401)
-            self.send_header("WWW-Authenticate", 'Basic realm="git"')
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.answer(401, headers={"WWW-Authenticate": 'Basic realm="git"'})
             return
         self._answer(*self._backend().partition(b"\r\n\r\n")[::2])
 
@@ -105,12 +102,7 @@ class _Handler(web.QuietHandler):
             line.split(": ", 1) for line in head.decode().splitlines()
         )
         status = headers.pop("Status", "200 OK")
-        self.send_response(int(status.split()[0]))
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self.answer(int(status.split()[0]), body, headers)
 
 
 def _command_lines() -> set[str]:

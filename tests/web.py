@@ -7,7 +7,7 @@ import dataclasses
 import http.server
 import threading
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,6 +29,24 @@ class QuietHandler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Print nothing."""
+
+    def head(
+        self, status: int, length: int, headers: Mapping[str, str]
+    ) -> None:
+        """Send the head of an answer; headers may have another length."""
+        self.send_response(status)
+        every = {"Content-Length": str(length), **headers}
+        for name, value in every.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def answer(
+        self, status: int, body: bytes = b"", headers: Mapping[str, str] = {}
+    ) -> None:
+        """Answer a request; the client may have gone away."""
+        self.head(status, len(body), headers)
+        with contextlib.suppress(OSError):
+            self.wfile.write(body)
 
 
 @contextlib.contextmanager
@@ -97,18 +115,16 @@ def served(directory: Path) -> Iterator[WebSite]:
         yield site
 
 
-def _answer(
-    handler: http.server.BaseHTTPRequestHandler, site: WebSite
-) -> None:
+def _answer(handler: QuietHandler, site: WebSite) -> None:
     asked = handler.headers.get("Range", "")
     site.asked.append((handler.path, asked))
     path = site.directory / urllib.parse.unquote(handler.path).lstrip("/")
     if site.redirect:
         location = site.redirect.format(path=handler.path)
-        _head(handler, 302, 0, {"Location": location})
+        handler.head(302, 0, {"Location": location})
         return
     if site.status or not path.is_file():
-        _head(handler, site.status or 404, 0, {})
+        handler.head(site.status or 404, 0, {})
         return
     content = path.read_bytes()
     etag = f'"{path.stat().st_mtime_ns:x}-{len(content):x}"'
@@ -122,10 +138,10 @@ def _answer(
         headers["Content-Range"] = f"bytes {start}-{last}/{len(content)}"
         if start > last:
             headers["Content-Range"] = f"bytes */{len(content)}"
-            _head(handler, 416, 0, headers)
+            handler.head(416, 0, headers)
             return
     body = content[start:]
-    _head(handler, status, site.claimed or len(body), headers)
+    handler.head(status, site.claimed or len(body), headers)
     if site.claimed:
         handler.close_connection = True
     cut = bool(site.cut and len(body) > site.cut)
@@ -137,16 +153,3 @@ def _answer(
         handler.wfile.write(body)
     if cut and site.cutting is not None:
         site.cutting.wait(60)
-
-
-def _head(
-    handler: http.server.BaseHTTPRequestHandler,
-    status: int,
-    length: int,
-    headers: dict[str, str],
-) -> None:
-    handler.send_response(status)
-    for key, value in headers.items():
-        handler.send_header(key, value)
-    handler.send_header("Content-Length", str(length))
-    handler.end_headers()

@@ -202,13 +202,7 @@ def lookaside(
         def do_GET(self) -> None:
             asked.append(self.path)
             status, headers, body = answer(self.path)
-            self.send_response(status)
-            length = {"Content-Length": str(len(body))}
-            for name, value in {**length, **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            with contextlib.suppress(OSError):
-                self.wfile.write(body)
+            self.answer(status, body, headers)
 
     with running(Handler) as url:
         yield url, asked

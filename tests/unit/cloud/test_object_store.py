@@ -26,11 +26,7 @@ def serving(page: Page) -> Iterator[ObjectStore]:
         def do_GET(self) -> None:
             query = urllib.parse.urlsplit(self.path).query
             values = urllib.parse.parse_qs(query)
-            content = page(values.get("marker", [""])[0])
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            self.answer(200, page(values.get("marker", [""])[0]))
 
     with (
         web.running(Handler) as url,

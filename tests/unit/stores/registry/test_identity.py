@@ -52,9 +52,7 @@ class _Handler(web.QuietHandler):
             login = RegistryCredential("me", "password", "").basic
             answer = self.server.gate.token(login, form["scope"].split())
             answer["access_token"] = answer.pop("token")
-        self.send_response(200 if answer else 401)
-        self.end_headers()
-        self.wfile.write(json.dumps(answer).encode())
+        self.answer(200 if answer else 401, json.dumps(answer).encode())
 
 
 @pytest.fixture

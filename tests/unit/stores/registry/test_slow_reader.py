@@ -19,22 +19,16 @@ class _Handler(web.QuietHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self._answer(200)
+        self.answer(200)
 
     def do_POST(self) -> None:
-        self._answer(202, "/v2/ns/name/blobs/uploads/1")
+        place = {"Location": "/v2/ns/name/blobs/uploads/1"}
+        self.answer(202, headers=place)
 
     def do_PUT(self) -> None:
         time.sleep(0.6)
         self.rfile.read(int(self.headers["Content-Length"]))
-        self._answer(201)
-
-    def _answer(self, status: int, location: str = "") -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", "0")
-        if location:
-            self.send_header("Location", location)
-        self.end_headers()
+        self.answer(201)
 
 
 @contextlib.contextmanager

@@ -31,7 +31,12 @@ from typing import Any
 import pytest
 import yaml
 
-from imageprep_client.client.service import ServiceInputs, ServiceNode
+from imageprep_client.client.service import (
+    ServiceChange,
+    ServiceInputs,
+    ServiceNode,
+    SwapPolicy,
+)
 from imageprep_client.observer import Observer
 from tests import local_storage, servers
 from tests.local_storage import BASE, LocalStorage
@@ -53,6 +58,8 @@ sleep 100000 &
 wait
 """
 _NOTHING: Mapping[str, Any] = {}
+#: For services that are healthy at once.
+QUICK = SwapPolicy(min_healthy=0.1, healthy_deadline=30)
 
 
 @dataclasses.dataclass
@@ -136,6 +143,14 @@ class PodmanHost:
     def node(self, observer: Observer | None = None) -> ServiceNode:
         """The client of this host's services."""
         return ServiceNode(observer=observer or Observer())
+
+    def start(self, *inputs: Any) -> list[ServiceChange]:
+        """Start the services of these `inputs`."""
+        return self.node().start(self.inputs(*inputs), [], QUICK)
+
+    def upgrade(self, *inputs: Any) -> list[ServiceChange]:
+        """Upgrade the services of these `inputs`."""
+        return self.node().upgrade(self.inputs(*inputs), [], QUICK)
 
     def inspect(self, name: str) -> dict[str, Any]:
         """A container, as podman shows it."""

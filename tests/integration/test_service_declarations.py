@@ -10,15 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from imageprep_client.client.service import ServiceInputs, SwapPolicy
+from imageprep_client.client.service import ServiceInputs
 from imageprep_client.observer import Observer
 from imageprep_client.service.journal import StateDirectory
 from tests import servers
-from tests.podman_host import PodmanHost, service
+from tests.podman_host import QUICK, PodmanHost, service
 
 pytestmark = pytest.mark.needs_root
-
-QUICK = SwapPolicy(min_healthy=0.1, healthy_deadline=30)
 
 
 def test_read_once(
@@ -52,8 +50,8 @@ def test_of_the_command_before(
     """A command that waits for another uses what the other has declared."""
     one = service(images[0], port)
     two = service(images[0], servers.free_port())
-    podman_host.node().start(podman_host.inputs({"two": two}), [], QUICK)
-    podman_host.node().start(podman_host.inputs({"one": one}), [], QUICK)
+    podman_host.start({"two": two})
+    podman_host.start({"one": one})
     both = Path(podman_host.declare({"one": one, "two": two}))
     (lock,) = (p for p in podman_host.state_files() if p.name == "lock")
     state = StateDirectory(lock.parent)

@@ -22,12 +22,11 @@ from imageprep_client.observer import Observer
 from imageprep_client.testing.faults import Fault
 from tests import servers
 from tests.fault_proxy import FaultProxy
-from tests.podman_host import PodmanHost, answer, service
+from tests.podman_host import QUICK, PodmanHost, answer, service
 from tests.servers import DockerRegistry
 
 pytestmark = pytest.mark.needs_root
 
-QUICK = SwapPolicy(min_healthy=0.1, healthy_deadline=30)
 _NAMES = ("one", "two", "three")
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
@@ -85,7 +84,7 @@ def test_registry_is_gone(
         for name in _NAMES
     }
     declared = {name: service(old, one) for name, one in ports.items()}
-    podman_host.node().start(podman_host.inputs(declared), [], QUICK)
+    podman_host.start(declared)
     wanted = {name: service(new[name], one) for name, one in ports.items()}
     ending = Ending()
     work = log.Work(ending)
@@ -108,7 +107,7 @@ def test_wrong_digest(
     name = f"wrong-{part}"
     new = podman_host.push(podman_host.image(name, "2"), registry)
     node = podman_host.node()
-    node.start(podman_host.inputs({"one": service(old, port)}), [], QUICK)
+    podman_host.start({"one": service(old, port)})
     fault = Fault(method="GET", path=f"/{part}/", corrupt=20, times=None)
     with FaultProxy(registry.host, [fault]) as proxy:
         address = proxy.url.removeprefix("http://")
@@ -137,7 +136,7 @@ def test_no_space(
         connection.request("PUT", path + "3", text, headers)
         assert connection.getresponse().status == 201
     node = podman_host.node()
-    node.start(podman_host.inputs({"one": service(old, port)}), [], QUICK)
+    podman_host.start({"one": service(old, port)})
     large = new.removesuffix(":2") + ":3"
     wanted = podman_host.inputs({"one": service(large, port)})
     with (
@@ -156,9 +155,7 @@ def test_policy_refuses(
 ) -> None:
     """An image that the signature policy refuses is not even pulled."""
     new = podman_host.push(podman_host.image("refused", "2"), registry)
-    podman_host.node().start(
-        podman_host.inputs({"one": service(old, port)}), [], QUICK
-    )
+    podman_host.start({"one": service(old, port)})
     policy = tmp_path / "policy.json"
     policy.write_text(json.dumps({"default": [{"type": "reject"}]}))
     node = ServiceNode(RegistryOptions(signature_policy=str(policy)))
@@ -186,13 +183,13 @@ def test_rollback_waits(podman_host: PodmanHost, old: str, port: int) -> None:
     """Nothing is restored while wait_for does not succeed."""
     new = podman_host.image("new", "2")
     node = podman_host.node()
-    node.start(podman_host.inputs({"one": service(old, port)}), [], QUICK)
+    podman_host.start({"one": service(old, port)})
     with socket.create_server(("127.0.0.1", 0)) as awaited:
         address = f"127.0.0.1:{awaited.getsockname()[1]}"
         declared = service(
             new, port, wait_for={"tcp": address, "interval": 0.1}
         )
-        node.upgrade(podman_host.inputs({"one": declared}), [], QUICK)
+        podman_host.upgrade({"one": declared})
     hasty = SwapPolicy(min_healthy=0.1, healthy_deadline=0.5)
     with (
         untouched(podman_host),
@@ -228,9 +225,7 @@ def test_upgrade_during_recover(
             waited.set()
 
     new = podman_host.image("newer", "2")
-    podman_host.node().start(
-        podman_host.inputs({"one": service(old, port)}), [], QUICK
-    )
+    podman_host.start({"one": service(old, port)})
     wanted = podman_host.inputs({"one": service(new, port)})
     with pytest.raises(Killed):
         podman_host.node(Interrupted()).upgrade(wanted, [], QUICK)

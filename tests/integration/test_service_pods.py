@@ -10,14 +10,11 @@ import yaml
 from imageprep_client import errors
 from imageprep_client.client.service import (
     ServiceInputs,
-    SwapPolicy,
     UpgradeOptions,
 )
-from tests.podman_host import PodmanHost, answer, service
+from tests.podman_host import QUICK, PodmanHost, answer, service
 
 pytestmark = pytest.mark.needs_root
-
-QUICK = SwapPolicy(min_healthy=0.1, healthy_deadline=30)
 
 
 @pytest.fixture

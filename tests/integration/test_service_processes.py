@@ -15,16 +15,14 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.client.service import (
     ServiceInputs,
-    SwapPolicy,
     UpgradeOptions,
 )
 from tests import sampling, servers
-from tests.podman_host import PodmanHost, service
+from tests.podman_host import QUICK, PodmanHost, service
 from tests.rpm_images import RpmImages
 
 pytestmark = pytest.mark.needs_root
 
-QUICK = SwapPolicy(min_healthy=0.1, healthy_deadline=30)
 #: Starts a process that, with $LEAVES, leaves its control groups, as qemu
 #: does with machined.
 _LIBVIRT = """#!/bin/sh
@@ -131,17 +129,16 @@ def test_port_of_another_process(podman_host: PodmanHost) -> None:
     image = podman_host.image("nova", "1")
     port = servers.free_port()
     declared = service(image, port, preflight={"ports": [port]})
-    podman_host.node().start(podman_host.inputs({"one": declared}), [], QUICK)
+    podman_host.start({"one": declared})
     changed = {**declared, "hostname": "other"}
-    node = podman_host.node()
-    (change,) = node.upgrade(podman_host.inputs({"one": changed}), [], QUICK)
+    (change,) = podman_host.upgrade({"one": changed})
     assert change.action == "replace"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         held = listener.getsockname()[1]
         wanted = service(image, held, preflight={"ports": [held]})
         before = podman_host.inspect("one")["Id"]
         with pytest.raises(errors.InvalidArgument, match=rf"{held} \(process"):
-            node.upgrade(podman_host.inputs({"one": wanted}), [], QUICK)
+            podman_host.upgrade({"one": wanted})
     assert podman_host.inspect("one")["Id"] == before
 
 
@@ -152,7 +149,7 @@ def test_version_of_a_package(
     image = rpm_images.base(podman_host.storage)
     declared = {"image": image, "command": ["cat"], "podman_args": ["--tty"]}
     node = podman_host.node()
-    node.start(podman_host.inputs({"keystone": declared}), [], QUICK)
+    podman_host.start({"keystone": declared})
     version = node.package_version("keystone", "keystone-demo")
     assert version == "keystone-demo-1.0-1.noarch"
     with pytest.raises(errors.NotFound, match="absent is not installed"):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.client.service import SwapOutcome, SwapPolicy
+from imageprep_client.client.service import SwapOutcome
 from imageprep_client.programs.podman import Podman
 from imageprep_client.service.journal import (
     StateDirectory,
@@ -21,11 +21,17 @@ from imageprep_client.service.journal import (
     SwapState,
 )
 from tests import sampling, servers
-from tests.podman_host import PodmanHost, answer, in_environment, mute, service
+from tests.podman_host import (
+    QUICK,
+    PodmanHost,
+    answer,
+    in_environment,
+    mute,
+    service,
+)
 
 pytestmark = pytest.mark.needs_root
 
-QUICK = SwapPolicy(min_healthy=0.1, healthy_deadline=30)
 _OPENSTACK = Path(sys.executable).with_name("openstack")
 #: Takes no notice of SIGTERM.
 _STUBBORN = """#!/bin/sh
@@ -39,8 +45,7 @@ def test_interrupted_stop(podman_host: PodmanHost, port: int) -> None:
     image = podman_host.image("stubborn", "1", script=_STUBBORN)
     declared = service(image, port)
     del declared["health"]
-    node = podman_host.node()
-    node.start(podman_host.inputs({"one": declared}), [], QUICK)
+    podman_host.start({"one": declared})
     with subprocess.Popen(["podman", "stop", "one"]) as process:
         deadline = time.monotonic() + 60
         while podman_host.states()["one"] != "stopping":
@@ -98,10 +103,7 @@ def test_dead_process(
     podman_host: PodmanHost, images: list[str], port: int
 ) -> None:
     """A process that is gone is started again, as podman would have done."""
-    node = podman_host.node()
-    node.start(
-        podman_host.inputs({"one": service(images[0], port)}), [], QUICK
-    )
+    podman_host.start({"one": service(images[0], port)})
     kill(podman_host)
     assert podman_host.node().recover() == ["one"]
     assert answer(port) == "1"
@@ -178,9 +180,7 @@ def test_beginning_of_an_id(
     identity = podman_host.inspect("one")["Id"]
     other = servers.free_port()
     name = identity[:6]
-    podman_host.node().start(
-        podman_host.inputs({name: service(images[1], other)}), [], QUICK
-    )
+    podman_host.start({name: service(images[1], other)})
     assert (answer(port), answer(other)) == ("1", "2")
     assert podman_host.inspect("one")["Id"] == identity
 
@@ -197,10 +197,7 @@ def test_ended_by_the_user(
     status: int,
 ) -> None:
     """A command that is ended while a service is away puts it back first."""
-    node = podman_host.node()
-    node.start(
-        podman_host.inputs({"one": service(images[0], port)}), [], QUICK
-    )
+    podman_host.start({"one": service(images[0], port)})
     path = podman_host.declare({"one": service(images[2], port)}, "new.yaml")
     identity = podman_host.inspect("one")["Id"]
     with subprocess.Popen(

@@ -16,17 +16,22 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.client.service import SwapPolicy, UpgradeOptions
+from imageprep_client.client.service import UpgradeOptions
 from imageprep_client.host import processes
 from imageprep_client.observer import Observer
 from imageprep_client.service.journal import StateDirectory
 from tests import programs, sampling, servers
-from tests.podman_host import PodmanHost, answer, in_environment, service
+from tests.podman_host import (
+    QUICK,
+    PodmanHost,
+    answer,
+    in_environment,
+    service,
+)
 from tests.servers import DockerRegistry
 
 pytestmark = pytest.mark.needs_root
 
-QUICK = SwapPolicy(min_healthy=0.1, healthy_deadline=30)
 KILLS = range(min(50, int(os.environ.get("IMAGEPREP_KILLS", "1"))))
 _OPENSTACK = Path(sys.executable).with_name("openstack")
 #: Starts a child that stays in its control group, and names it.
@@ -79,7 +84,7 @@ def test_image_is_absent(
         "one": service(images[0], port),
         "two": service(images[0], other),
     }
-    node.start(podman_host.inputs(declared), [], QUICK)
+    podman_host.start(declared)
     before = {n: podman_host.inspect(n)["Id"] for n in declared}
     absent = f"{registry.host}/pushed@sha256:{'0' * 64}"
     wanted = podman_host.inputs(
@@ -99,9 +104,7 @@ def test_values_are_in_no_command_line(
         images[0], port, env_from={"SECRET": {"parameter": "Password"}}
     )
     node = podman_host.node()
-    node.start(
-        podman_host.inputs({"one": declared}, {"Password": secret}), [], QUICK
-    )
+    podman_host.start({"one": declared}, {"Password": secret})
     assert answer(port) == f"1 {secret}"
     inputs = podman_host.inputs({"one": declared}, {"Password": "Zz9new"})
     (change,) = node.upgrade(inputs, [], QUICK)
@@ -129,13 +132,9 @@ def test_rollback_without_registry_and_images(
     values.write_text("SECRET=before\n")
     more = {"env_file": [str(values)]}
     node = podman_host.node()
-    node.start(
-        podman_host.inputs({"one": service(old, port, **more)}), [], QUICK
-    )
+    podman_host.start({"one": service(old, port, **more)})
     values.write_text("SECRET=after\n")
-    node.upgrade(
-        podman_host.inputs({"one": service(new, port, **more)}), [], QUICK
-    )
+    podman_host.upgrade({"one": service(new, port, **more)})
     assert answer(port) == "2 after"
     podman_host.prune()
     node.rollback(["one"], 0, QUICK)
@@ -153,7 +152,7 @@ def test_survivor_is_named(podman_host: PodmanHost, port: int) -> None:
         "stop_timeout": 2,
     }
     node = podman_host.node()
-    node.start(podman_host.inputs({"virt": declared}), [], QUICK)
+    podman_host.start({"virt": declared})
     deadline = time.monotonic() + 30
     while "qemu-test" not in podman_host.podman("top", "virt", "args"):
         assert time.monotonic() < deadline
@@ -260,9 +259,7 @@ def test_host_is_not_ready(
         images[0], port, preflight={"modules": ["no_such_module"]}
     )
     with pytest.raises(errors.InvalidArgument, match="no_such_module"):
-        podman_host.node().upgrade(
-            podman_host.inputs({"one": declared}), [], QUICK
-        )
+        podman_host.upgrade({"one": declared})
     assert not podman_host.states()
 
 
@@ -282,9 +279,7 @@ def test_podman_refuses(
 ) -> None:
     """Options that podman refuses are found before anything stops."""
     node = podman_host.node()
-    node.start(
-        podman_host.inputs({"one": service(images[0], port)}), [], QUICK
-    )
+    podman_host.start({"one": service(images[0], port)})
     before = podman_host.inspect("one")["Id"]
     wanted = podman_host.inputs({"one": service(images[1], port, **more)})
     with pytest.raises(errors.StoreError, match=f"^one: podman .*{told}"):
@@ -306,7 +301,7 @@ def test_downgrade(podman_host: PodmanHost, port: int) -> None:
         references.append(reference)
     new, old = references
     node = podman_host.node()
-    node.start(podman_host.inputs({"one": service(new, port)}), [], QUICK)
+    podman_host.start({"one": service(new, port)})
     wanted = podman_host.inputs({"one": service(old, port)})
     with pytest.raises(errors.InvalidArgument, match=r"9\.8, older than 10"):
         node.upgrade(wanted, [], QUICK)

@@ -8,13 +8,11 @@ from typing import Any
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.client.service import OnFailure, SwapOutcome, SwapPolicy
+from imageprep_client.client.service import OnFailure, SwapOutcome
 from tests import servers
-from tests.podman_host import PodmanHost, answer, mute, service
+from tests.podman_host import QUICK, PodmanHost, answer, mute, service
 
 pytestmark = pytest.mark.needs_root
-
-QUICK = SwapPolicy(min_healthy=0.1, healthy_deadline=30)
 
 
 @pytest.fixture
@@ -38,9 +36,7 @@ def test_both_are_replaced(
     """Services that share namespaces are replaced together."""
     old, new, _ = images
     node = podman_host.node()
-    started = node.start(
-        podman_host.inputs(pair((old, old), ports)), [], QUICK
-    )
+    started = podman_host.start(pair((old, old), ports))
     assert [one.service for one in started] == ["main", "side"]
     changes = node.upgrade(
         podman_host.inputs(pair((old, new), ports)), ["main"], QUICK
@@ -94,7 +90,7 @@ def test_failure_that_stays(
     """A service that was removed for another one is named."""
     old, _, broken = images
     node = podman_host.node()
-    node.start(podman_host.inputs(pair((old, old), ports)), [], QUICK)
+    podman_host.start(pair((old, old), ports))
     wanted = pair((old, old), ports)
     wanted["main"] = mute(broken, ports[1])
     policy = dataclasses.replace(QUICK, on_failure=OnFailure.STOP)
@@ -128,7 +124,7 @@ def test_anonymous_volumes(podman_host: PodmanHost, images: list[str]) -> None:
             for mount in podman_host.inspect(name)["Mounts"]
         }
 
-    podman_host.node().start(podman_host.inputs(old), [], QUICK)
+    podman_host.start(old)
     before = volumes()
     changes = podman_host.node().upgrade(
         podman_host.inputs(new), ["data"], QUICK
@@ -149,7 +145,7 @@ def test_stranger_shares(
     """A container that is not declared is named before anything stops."""
     old, new, _ = images
     node = podman_host.node()
-    node.start(podman_host.inputs({"main": service(old, ports[0])}), [], QUICK)
+    podman_host.start({"main": service(old, ports[0])})
     podman_host.podman(
         *("create", "--name=stranger", "--network=container:main"),
         *(old, "true"),

@@ -15,11 +15,10 @@ from imageprep_client.client.service import SwapPolicy, UpgradeOptions
 from imageprep_client.programs import systemd
 from imageprep_client.service import units
 from tests import servers
-from tests.podman_host import PodmanHost, answer, service
+from tests.podman_host import QUICK, PodmanHost, answer, service
 
 pytestmark = pytest.mark.needs_root
 
-QUICK = SwapPolicy(min_healthy=0.1, healthy_deadline=30)
 #: Starts and stops as a unit of TripleO does; a restart makes the container
 #: of a Quadlet file anew, with the image of its drop-in. No unit starts more
 #: than twice, unless that is allowed again.
@@ -100,11 +99,11 @@ def test_tripleo(
         for image in images
     ]
     node = podman_host.node()
-    node.start(podman_host.inputs({"nova_compute": declared[0]}), [], QUICK)
+    podman_host.start({"nova_compute": declared[0]})
     (host.units / "tripleo_nova_compute.service").write_text(
         "[Service]\nExecStart=/usr/bin/podman start nova_compute\n"
     )
-    node.upgrade(podman_host.inputs({"nova_compute": declared[1]}), [], QUICK)
+    podman_host.upgrade({"nova_compute": declared[1]})
     assert answer(host.port) == "2"
     unit = "-- tripleo_nova_compute.service"
     assert host.told() == [f"stop {unit}", f"start {unit}"]
@@ -114,9 +113,7 @@ def test_tripleo(
     assert status.owner == "tripleo_nova_compute.service"
     for _ in range(3):
         node.stop(None, [])
-        node.start(
-            podman_host.inputs({"nova_compute": declared[1]}), [], QUICK
-        )
+        podman_host.start({"nova_compute": declared[1]})
     assert answer(host.port) == "2"
 
 
@@ -126,10 +123,10 @@ def test_quadlet(
     """A Quadlet file gets a drop-in with the digest, and a restart."""
     node = podman_host.node()
     declared = [service(image, host.port, restart="no") for image in images]
-    node.start(podman_host.inputs({"nova_compute": declared[0]}), [], QUICK)
+    podman_host.start({"nova_compute": declared[0]})
     text = f"[Container]\nContainerName=nova_compute\nImage={images[0]}\n"
     host.quadlet.write_text(text)
-    node.upgrade(podman_host.inputs({"nova_compute": declared[1]}), [], QUICK)
+    podman_host.upgrade({"nova_compute": declared[1]})
     assert answer(host.port) == "2"
     unit = "-- edpm_nova_compute.service"
     assert host.told() == ["daemon-reload", f"restart {unit}"]
@@ -176,9 +173,7 @@ def test_restored_quadlet(
 
     monkeypatch.setattr(systemd, "restart", fail)
     with pytest.raises(errors.PartialFailure, match="killed"):
-        node.upgrade(
-            podman_host.inputs({"nova_compute": declared[1]}), [], QUICK
-        )
+        podman_host.upgrade({"nova_compute": declared[1]})
     left = drop_in.read_text() if drop_in.exists() else ""
     assert re.findall("Image=(.*)", left) == re.findall("Image=(.*)", before)
     assert podman_host.running() == ({"nova_compute"} if is_running else set())
@@ -192,8 +187,7 @@ def test_dead_process_of_a_quadlet(
 ) -> None:
     """A unit is started again as it is, without a drop-in."""
     declared = service(images[0], host.port, restart="no")
-    node = podman_host.node()
-    node.start(podman_host.inputs({"nova_compute": declared}), [], QUICK)
+    podman_host.start({"nova_compute": declared})
     text = f"[Container]\nContainerName=nova_compute\nImage={images[0]}\n"
     host.quadlet.write_text(text)
     state = podman_host.inspect("nova_compute")["State"]
@@ -257,13 +251,13 @@ def test_refused_before_a_start(
     """No service is started when that of a later one is refused."""
     later = {"nova_compute": service(images[0], servers.free_port())}
     node = podman_host.node()
-    node.start(podman_host.inputs(later), [], QUICK)
+    podman_host.start(later)
     node.stop(None, [])
     unit = host.units / "kolla-nova_compute-container.service"
     unit.write_text("[Service]\n")
     declared = {"one": service(images[0], host.port), **later}
     with pytest.raises(errors.InvalidArgument, match="kolla-ansible"):
-        podman_host.node().start(podman_host.inputs(declared), [], QUICK)
+        podman_host.start(declared)
     assert podman_host.states() == {"nova_compute": "exited"}
 
 
@@ -273,7 +267,7 @@ def test_unit_that_creates(
     """A unit that makes its own container is named as the owner."""
     node = podman_host.node()
     declared = {"nova_compute": service(images[0], host.port)}
-    node.start(podman_host.inputs(declared), [], QUICK)
+    podman_host.start(declared)
     (host.units / "tripleo_nova_compute.service").write_text(
         "[Service]\nExecStart=/usr/bin/podman container run nova\n"
     )

@@ -8,10 +8,7 @@ import pytest
 import yaml
 
 from imageprep_client import errors
-from imageprep_client.client.service import (
-    ServiceInputs,
-    UpgradeOptions,
-)
+from imageprep_client.client.service import ServiceInputs, UpgradeOptions
 from tests.podman_host import QUICK, PodmanHost, answer, service
 
 pytestmark = pytest.mark.needs_root

@@ -13,10 +13,7 @@ from typing import Any
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.client.service import (
-    ServiceInputs,
-    UpgradeOptions,
-)
+from imageprep_client.client.service import ServiceInputs, UpgradeOptions
 from tests import sampling, servers
 from tests.podman_host import QUICK, PodmanHost, service
 from tests.rpm_images import RpmImages

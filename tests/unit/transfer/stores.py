@@ -82,9 +82,13 @@ class Registry:
         """Raise these, one per call of the verb with that argument."""
         self.faults[verb, what] = list(faults)
 
-    def did(self, verb: str) -> list[tuple[str, str, str]]:
-        """The calls of one verb."""
-        return [call for call in self.calls if call[0] == verb]
+    def did(self, verb: str, what: str = "") -> list[tuple[str, str, str]]:
+        """The calls of one verb, with that argument or any."""
+        return [
+            call
+            for call in self.calls
+            if call[0] == verb and what in ("", call[2])
+        ]
 
     def fill(
         self, repository: str, image: content.Image, tag: str = "1"

@@ -41,12 +41,7 @@ def machine_state(name: str) -> str:
     """
     if not is_running():
         raise SystemdError(f"{name}: systemd is not running")
-    told = _MACHINECTL.attempt("show", "--property=State", "--value", name)
-    if told.status == 0:
-        return told.stdout.strip() or "stopped"
-    if "No machine" in told.stderr:
-        return "stopped"
-    raise _MACHINECTL.failure(("show",), told.stderr.strip())
+    return _shown(name, "State") or "stopped"
 
 
 def machine_leader(name: str) -> int | None:
@@ -54,12 +49,18 @@ def machine_leader(name: str) -> int | None:
 
     :raises SystemdError: when systemd cannot be asked.
     """
-    told = _MACHINECTL.attempt("show", "--property=Leader", "--value", name)
-    leader = told.stdout.strip()
-    if told.status == 0 and leader.isdigit():
-        return int(leader)
-    if told.status == 0 or "No machine" in told.stderr:
-        return None
+    leader = _shown(name, "Leader")
+    return int(leader) if leader.isdigit() else None
+
+
+def _shown(name: str, key: str) -> str:
+    """A property of a machine; empty unless it runs."""
+    words = ("show", f"--property={key}", "--value", name)
+    told = _MACHINECTL.attempt(*words)
+    if told.status == 0:
+        return told.stdout.strip()
+    if "No machine" in told.stderr:
+        return ""
     raise _MACHINECTL.failure(("show",), told.stderr.strip())
 
 

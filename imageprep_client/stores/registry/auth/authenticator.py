@@ -151,9 +151,9 @@ class Authenticator:
                 else ""
             )
 
-    def password_realm(self, repository: str) -> str:
-        """The realm that a password is sent to, or empty."""
-        challenge = self._challenges.get(repository)
+    def password_realm(self) -> str:
+        """The realm of the registry that a password is sent to, or empty."""
+        challenge = self._challenges.get("")
         if challenge is None or challenge.scheme != "basic":
             return ""
         return challenge.parameters.get("realm", "")

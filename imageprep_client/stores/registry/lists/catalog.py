@@ -61,7 +61,8 @@ class RegistryCatalog:
             raise
         except errors.AccessDenied as error:
             error.hint = f"{error.hint}; {_NO_CATALOG}"
-            if not self._is_harbor():
+            # Harbor asks for a password like this.
+            if self._connect().authenticator.password_realm() != _HARBOR:
                 raise
             try:
                 names = self._of_projects()
@@ -77,11 +78,6 @@ class RegistryCatalog:
                 f" login: {authenticator.explain('')}"
             )
         return sorted(filter(references.is_repository, names))
-
-    def _is_harbor(self) -> bool:
-        """Whether the registry asks for the password as Harbor does."""
-        realm = self._connect().authenticator.password_realm("")
-        return realm == _HARBOR
 
     def _of_projects(self) -> list[str]:
         """The repositories that a user of Harbor may see.

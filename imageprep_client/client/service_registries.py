@@ -18,6 +18,7 @@ from imageprep_client.programs.podman import PullOptions
 from imageprep_client.service.images import RemoteImage
 from imageprep_client.stores import verify
 from imageprep_client.stores.base import ReadableStore
+from imageprep_client.transfer import nearest
 
 
 class ServiceRegistries:
@@ -93,7 +94,7 @@ def _for_this_host(
 
     :raises NotFound: when the index has none.
     """
-    descriptor = store.resolve(identifier)
+    descriptor = nearest.resolve(store, identifier)
     manifest = verify.manifest(store, descriptor)
     if not manifest.is_index:
         return [descriptor]

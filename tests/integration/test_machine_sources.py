@@ -18,6 +18,8 @@ from imageprep_client import errors
 from imageprep_client.client.machine import images, sources
 from imageprep_client.client.machine.sources import MachineSource, Verification
 from imageprep_client.observer import Observer
+from imageprep_client.testing import content, streams
+from imageprep_client.testing.registry import RegistryServer
 from tests import hostile_sources, machines, programs, web
 from tests.functional import base
 from tests.hostile_sources import CONTENT, LINE, SUM, Keys
@@ -72,6 +74,18 @@ def read(source: str, verification: Verification) -> bytes:
         opened.open() as content,
     ):
         return content.read()
+
+
+def test_unknown_tag() -> None:
+    """The error about a tag of an image names the nearest ones."""
+    image = content.image("machine")
+    with RegistryServer() as server:
+        store = server.content.store("machines/utility")
+        streams.put(store, image)
+        store.tag(image.descriptor, "2026.1")
+        with pytest.raises(errors.NotFound) as caught:
+            read(f"{server.host}/machines/utility:2026.2", Verification())
+    assert caught.value.hint == "the nearest tags there are: 2026.1"
 
 
 def test_signed_list(site: web.WebSite, keys: Keys) -> None:

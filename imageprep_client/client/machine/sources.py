@@ -42,6 +42,7 @@ from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base, verify
+from imageprep_client.transfer import nearest
 
 __all__ = [
     "MAX_SIZE",
@@ -257,7 +258,7 @@ def _image(
     place, name = located(shown)
     with Stores(source.registries, observer) as stores:
         store = stores.reading(place, name.repository)
-        root = store.resolve(name.digest or name.tag or "latest")
+        root = nearest.resolve(store, name.digest or name.tag or "latest")
         if not name.digest:
             observer.note(f"{shown}: is {root.digest}")
         # The policy is about the name as it was given: a signature for one

@@ -51,3 +51,16 @@ def test_image_without_a_platform(
         else:
             with pytest.raises(errors.NotFound, match="has no image for"):
                 registries.look_up(reference)
+
+
+def test_unknown_tag(tmp_path: Path) -> None:
+    """The error about a tag names the nearest ones."""
+    options = RegistryOptions()
+    with RegistryServer() as server, Stores(options, Observer()) as stores:
+        store = server.content.store("ns/a")
+        streams.put(store, IMAGE)
+        store.tag(IMAGE.descriptor, "2026.1")
+        registries = ServiceRegistries(stores, options, tmp_path)
+        with pytest.raises(errors.NotFound) as caught:
+            registries.look_up(Reference(server.host, "ns/a", "2026.2", None))
+    assert caught.value.hint == "the nearest tags there are: 2026.1"

@@ -312,7 +312,11 @@ def test_upload_of_another_host(
 ) -> None:
     """It is named, with a way out; only so long is it waited for."""
     other = dataclasses.replace(
-        Claim.own(), host="node7", machine="other", process="12"
+        Claim.own(),
+        host="node7",
+        machine="other",
+        boot="other",
+        process="12",
     )
     answer = requests.post(
         f"{cloud.services.image}/v2/images",

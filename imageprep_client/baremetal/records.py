@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Mapping, Sequence, Set
 
 from imageprep_client import errors
@@ -22,6 +23,12 @@ DISK, ROOT = "disk", "root"
 KERNEL, RAMDISK = "kernel", "ramdisk"
 DEPLOY_KERNEL, DEPLOY_RAMDISK = "deploy-kernel", "deploy-ramdisk"
 _PAIRS = {KERNEL: RAMDISK, DEPLOY_KERNEL: DEPLOY_RAMDISK}
+#: The roles that one set may have.
+_TOGETHER = (
+    {DISK},
+    {ROOT, KERNEL, RAMDISK},
+    {DEPLOY_KERNEL, DEPLOY_RAMDISK},
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -137,6 +144,25 @@ def find(service: Glance, name: str) -> BaremetalImages:
     return BaremetalImages(name, tuple(images), known)
 
 
+def check_kind(service: Glance, name: str, roles: Set[str]) -> None:
+    """Check that images of these roles can join the set of a name.
+
+    Ironic would be given the settings of both, of which it can follow one.
+
+    :raises InvalidArgument: when the set is of another kind.
+    """
+    there = service.images(**{NAME: name})
+    own = [image for image in there if ROLE in image.properties]
+    present = {image.properties[ROLE] for image in own}
+    if not any(present | roles <= kind for kind in _TOGETHER):
+        kind = BaremetalImages(name, tuple(own)).kind
+        raise errors.InvalidArgument(
+            f"{name}: Glance has a {kind} image of this name",
+            hint="choose another name, or delete it first: openstack"
+            f" image-prepare baremetal delete {shlex.quote(name)}",
+        )
+
+
 def delete(service: Glance, name: str) -> Sequence[GlanceImage]:
     """Delete the images of a name, those that name others first.
 
@@ -197,7 +223,8 @@ def settings(stored: BaremetalImages) -> dict[tuple[str, str], str]:
         ),
         "",
     )
-    if line:
+    # It is that of an instance, and also that of the agent that writes a disk.
+    if line and not disk:
         lines["instance_info", "kernel_append_params"] = line
     return lines
 

@@ -71,7 +71,9 @@ def register(
     """
     request.check()
     parts = parts_of(request, observer)
-    registrar = _Registrar(request, service(), observer)
+    glance = service()
+    records.check_kind(glance, request.name, {part.role for part in parts})
+    registrar = _Registrar(request, glance, observer)
     done: list[RegisteredImage] = []
     ids: dict[str, str] = {}
     try:

@@ -457,6 +457,40 @@ def test_show_list_and_delete(cloud: Cloud) -> None:
     cloud(*command, "show", cloud.name, status=2, stderr=".*no bare-metal.*")
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("--whole-disk", "disk.qcow2"), PAIR),
+        (PAIR, ("--whole-disk", "disk.qcow2")),
+        (PAIR, (*PAIR, "--deploy")),
+    ],
+    ids=["pair", "disk", "deploy"],
+)
+def test_kinds_are_not_mixed(
+    cloud: Cloud, first: tuple[str, ...], second: tuple[str, ...]
+) -> None:
+    """A name stands for images of one kind."""
+    rows = cloud.register(*first)
+    told = rf"{cloud.name}: Glance has a [\w-]+ image of this name\nhint: .*"
+    cloud(*REGISTER, cloud.name, *second, status=2, stderr=told)
+    assert {i["id"] for i in cloud.images()} == {row["ID"] for row in rows}
+
+
+def test_command_line_of_a_root(cloud: Cloud) -> None:
+    """Ironic is not told the line of an image that is written to a disk: it
+    would boot its agent with it.
+    """
+    for more, told in (
+        ((), {"root=UUID=1"}),
+        (("--partition", "root.raw"), set()),
+    ):
+        line = ("--property", "os_command_line=root=UUID=1")
+        cloud.register(*PAIR, *more, *line)
+        command = ("image-prepare", "baremetal", "show", cloud.name)
+        shown = cloud.json(*command)["instance_info"]
+        assert {v for k, v in shown.items() if "append" in k} == told
+
+
 def test_metal3(cloud: Cloud) -> None:
     """A Metal3 host gets the URL of the disk and its checksum."""
     (row,) = cloud.register("--whole-disk", "disk.qcow2")
